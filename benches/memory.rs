@@ -17,7 +17,7 @@ use bytes::Bytes;
 use cachewarp::entry::{Entry, KeyGeneration, StoredValue};
 use cachewarp::key::{CacheKey, Scheme, Target};
 use cachewarp::policy::{Obligations, RulesDigest, StoredFacts};
-use cachewarp::store::{Namespace, Options, Store, StoreShared};
+use cachewarp::store::{MemoryUse, Namespace, Options, Store, StoreShared};
 use cachewarp::telemetry::Registry;
 use cachewarp::time::Timestamp;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -72,8 +72,9 @@ fn bench(c: &mut Criterion) {
     now(store.put(&keys[0], &entry, &[], lifetime, &store.permit(&keys[0], KeyGeneration::NONE)))
         .expect("no purge supersedes the fetch");
 
-    c.bench_function("memory/hit", |b| b.iter(|| now(store.find(black_box(&keys[0]), &target))));
-    c.bench_function("memory/miss", |b| b.iter(|| now(store.find(black_box(&keys[19_999]), &target))));
+    let find = |key| now(store.find(black_box(key), &target, MemoryUse::Usual));
+    c.bench_function("memory/hit", |b| b.iter(|| find(&keys[0])));
+    c.bench_function("memory/miss", |b| b.iter(|| find(&keys[19_999])));
     c.bench_function("memory/put-and-evict", |b| {
         let mut keys = keys.iter().cycle();
         b.iter(|| {

@@ -259,6 +259,8 @@ settings! {
             "Number of popular keys that Redis remembers and a restarted node loads into memory before it accepts; `0` disables it.";
         CollapseTimeout "collapse_timeout" ValueForm::Duration, "5s",
             "Maximum time that a request waits for another request's fetch of one resource. Then one waiting request begins a further fetch, and all take the response that comes first.";
+        OnWriteRate "on_write_rate" ValueForm::Number, "1000",
+            "Writes per second of a node whose answers wait until every node has confirmed their purge (`wait` of a route). Further writes purge without waiting.";
         FetchLease "fetch_lease" ValueForm::Choice("off|on|adaptive"), "adaptive",
             "Shares one fetch among the nodes of one Redis: `off`, `on`, or `adaptive` for resources that were slow to fetch.";
     }

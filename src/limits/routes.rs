@@ -25,6 +25,14 @@ pub const ROUTE_LIST_ITEMS_MAX: usize = 64;
 pub const ROUTE_TAGS_MAX: usize = 8;
 /// The longest tag template of a route.
 pub const ROUTE_TAG_BYTES_MAX: usize = 128;
+/// Time for which the answer to a write with `wait` is delayed until every node has confirmed.
+pub const WRITE_WAIT_MAX: Duration = Duration::from_millis(50);
+/// The time of `hold` if a write with `wait` does not state one.
+pub const ROUTE_HOLD_DEFAULT: Duration = Duration::from_secs(1);
+/// Tags that a process holds at once for its own writes. Beyond it, it holds every tag.
+pub const HELD_TAGS_MAX: usize = 16 * KIB;
+/// The largest `on_write_rate`.
+pub const ON_WRITE_RATE_MAX: usize = 1_000_000;
 /// The longest time for which a write forbids storing responses of the routes that it purges.
 pub const ROUTE_HOLD_MAX: Duration = Duration::from_secs(60);
 /// Readings of one path that are compared with the routes. A path with more passes uncached.

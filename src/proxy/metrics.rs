@@ -51,6 +51,18 @@ crate::labels! {
 }
 
 crate::labels! {
+    /// The outcome of the wait of a write.
+    pub(in crate::proxy) enum WriteWaitOutcome {
+        /// Every node has confirmed the purge.
+        Confirmed => "confirmed",
+        /// Some node did not confirm in time, or Redis did not accept the purge.
+        Unconfirmed => "unconfirmed",
+        /// The write purged without waiting, because of `on_write_rate`.
+        RateLimited => "rate-limited",
+    }
+}
+
+crate::labels! {
     /// The method of a request.
     pub(super) enum RequestMethod {
         /// RFC 9110 §9.3.1.
@@ -106,6 +118,7 @@ pub(super) struct Metrics {
     refreshes: Counter,
     withdrawals: Counter,
     unsafe_continued: Counter,
+    write_waits: Counters<WriteWaitOutcome>,
     overloads: Counters<OverloadReason>,
 }
 
@@ -155,6 +168,11 @@ impl Metrics {
             unsafe_continued: registry.counter(
                 "cachewarp_writes_unabandoned",
                 "Unsafe requests that continued after their client left",
+            ),
+            write_waits: registry.counters(
+                "cachewarp_write_wait",
+                "Writes with `wait` that purged, by whether every node confirmed in time",
+                "outcome",
             ),
             overloads: registry.counters(
                 "cachewarp_requests_not_admitted",
@@ -228,6 +246,11 @@ impl Metrics {
     /// Counts an unsafe request that continues after its client has left.
     pub(super) fn unsafe_continued(&self) {
         self.unsafe_continued.inc();
+    }
+
+    /// Counts a write whose route waits for its purge.
+    pub(super) fn write_waited(&self, outcome: WriteWaitOutcome) {
+        self.write_waits.inc(outcome);
     }
 
     pub(super) fn waited(&self, took: Duration) {

@@ -29,6 +29,9 @@ pub struct Options {
     pub collapse_timeout: Duration,
     /// Whether one node fetches for all nodes.
     pub fetch_lease: FetchLease,
+    /// The number of writes per second whose answers may wait until every node has confirmed their
+    /// purge.
+    pub on_write_rate: usize,
     /// The time after which an idle tunnel is closed.
     pub tunnel_idle_timeout: Duration,
     /// The token that entitles a request to an explanation of its answer. `None` disables

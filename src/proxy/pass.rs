@@ -24,7 +24,7 @@ use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::outcome::Outcome;
 use crate::proxy::answer::response::ProxyAnswer;
 use crate::proxy::fetch::post;
-use crate::proxy::on_write;
+use crate::proxy::on_write::{self, WriteMark};
 use crate::proxy::request::InboundRequest;
 use crate::proxy::rules::{PassReason, RuledRequest};
 use crate::proxy::tunnel::{self, TunnelEnd};
@@ -76,21 +76,23 @@ pub(super) async fn answer(
                 }
                 None => None,
             };
-            on_write::purge_answered(proxy, &inbound, response.status(), response.headers()).await;
-            match storable {
+            let (status, head) = (response.status(), response.headers());
+            let mark = on_write::purge_answered(proxy, &inbound, status, head).await;
+            mark.apply(match storable {
                 Some((facts, permit)) => post::store_post(proxy, inbound, response, facts, permit).await,
                 None => ProxyAnswer::from_origin(Outcome::Pass, response),
-            }
+            })
         }
         Err(error) => {
+            let mut mark = WriteMark::None;
             if error.leaves_outcome_unknown() && policy::is_unsafe(&inbound.method) {
                 // The origin may have applied the request, so the stored response of the target
                 // counts as changed (RFC 9111 §4.4).
                 proxy.store.supersede(&resource);
                 proxy.store.write_tombstone(&resource, KeyGeneration::new()).await;
-                on_write::purge_unanswered(proxy, &inbound).await;
+                mark = on_write::purge_unanswered(proxy, &inbound).await;
             }
-            failed(proxy, &inbound, &error)
+            mark.apply(failed(proxy, &inbound, &error))
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::proxy::explain::notes::{ExplainNotes, Explanation, RuleQuestion};
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::rules::RequestRules;
 use crate::request_fields::{PARTIAL_FIELDS, is_partial_field};
+use crate::store::MemoryUse;
 use crate::telemetry::access::RequestRecord;
 use crate::time::Timestamp;
 use crate::tls::ClientCertificate;
@@ -221,6 +222,11 @@ impl CacheRequest {
     /// Returns the rules of the policy for this request.
     pub(in crate::proxy) fn rules(&self) -> &CacheRules {
         &self.inbound.rules.cache
+    }
+
+    /// Returns the use that lookups may make of memory.
+    pub(in crate::proxy) fn memory(&self) -> MemoryUse {
+        self.inbound.rules.memory
     }
 
     /// Returns the location of the variant that the request selects from a list.

@@ -17,8 +17,9 @@ use crate::policy::{CacheRules, OverrideSet, RulesDigest, StaleResponses, Stated
 use crate::proxy::options::Options;
 use crate::routes::{
     PathForm, Route, RouteFreshness, RouteMatch, RouteMembers, RouteOverride, RouteTable, RouteWrite,
-    StaleUse,
+    StaleUse, WriteGuarantee,
 };
+use crate::store::{CacheTag, MemoryUse};
 
 /// The rules of a request.
 #[derive(Clone, Debug)]
@@ -33,6 +34,10 @@ pub(in crate::proxy) struct RequestRules {
     pub(in crate::proxy) origin_body_timeout: Option<Duration>,
     /// The name of the route that the rules belong to, shared with lines of the access log.
     pub(in crate::proxy) route: Option<Arc<str>>,
+    /// The use of memory for the responses of the route.
+    pub(in crate::proxy) memory: MemoryUse,
+    /// The guarantee that writes give for the responses of the route.
+    guarantee: WriteGuarantee,
     /// The routes among which the request found its own.
     table: Option<Arc<RouteTable>>,
 }
@@ -93,10 +98,13 @@ impl RuleSet {
             origin_head_timeout: None,
             origin_body_timeout: None,
             route: None,
+            memory: MemoryUse::Usual,
+            guarantee: WriteGuarantee::None,
             table: routes.clone(),
         };
         let routes = routes.map(|table| {
-            let each = table.routes().iter().map(|route| RulesByForm::of(&settings, route)).collect();
+            let each = table.routes().iter().zip(table.guarantees());
+            let each = each.map(|(route, guarantee)| RulesByForm::of(&settings, route, guarantee)).collect();
             RulesByRoute { table, each }
         });
         Self { settings: Rc::new(settings), routes }
@@ -146,16 +154,16 @@ impl PassReason {
 }
 
 impl RulesByForm {
-    fn of(settings: &RequestRules, route: &Route) -> Self {
-        let other = settings.with(route, PathForm::NotPlain);
-        let plain = settings.with(route, PathForm::Plain);
+    fn of(settings: &RequestRules, route: &Route, guarantee: WriteGuarantee) -> Self {
+        let other = settings.with(route, PathForm::NotPlain, guarantee);
+        let plain = settings.with(route, PathForm::Plain, guarantee);
         Self { plain: Rc::new(plain), other: Rc::new(other) }
     }
 }
 
 impl RequestRules {
     /// Returns the rules of a route for paths of this form.
-    fn with(&self, route: &Route, form: PathForm) -> Self {
+    fn with(&self, route: &Route, form: PathForm, guarantee: WriteGuarantee) -> Self {
         let members = &route.members;
         let mut cache = self.cache.clone();
         cache.digest = RulesDigest(route.rules_digest());
@@ -173,6 +181,11 @@ impl RequestRules {
             origin_head_timeout: members.origin_head_timeout,
             origin_body_timeout: members.origin_body_timeout,
             route: Some(route.name.as_ref().into()),
+            memory: match guarantee {
+                WriteGuarantee::None => MemoryUse::Usual,
+                WriteGuarantee::Confirmed | WriteGuarantee::Held => MemoryUse::TrackedOnly,
+            },
+            guarantee,
             table: self.table.clone(),
         }
     }
@@ -198,9 +211,18 @@ impl RequestRules {
         table.find(&Method::GET, target.authority.as_str(), target.path_and_query.path()).stored_tags()
     }
 
+    /// Returns the tag that a write holds: while it does, the response to a `GET` of the target is
+    /// not stored. `None` if no write holds responses of the route.
+    pub(in crate::proxy) fn held_tag(&self, target: &Target) -> Option<CacheTag> {
+        let table = self.table.as_ref().filter(|_| self.guarantee == WriteGuarantee::Held)?;
+        let path = target.path_and_query.path();
+        let tag = table.find(&Method::GET, target.authority.as_str(), path).implied_tag()?;
+        CacheTag::of_route(&tag).ok()
+    }
+
     /// Returns the purges of a write to the target, in every reading of its path.
     pub(in crate::proxy) fn write(&self, method: &Method, target: &Target) -> RouteWrite {
-        let Some(table) = &self.table else { return RouteWrite::default() };
+        let Some(table) = &self.table else { return RouteWrite::NONE };
         table.write(method, target.authority.as_str(), target.path_and_query.path())
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::answer_budget::AnswerBudget;
 use crate::proxy::admission::doorkeeper::Doorkeeper;
 use crate::proxy::admission::load::LoadLimiter;
+use crate::proxy::admission::write_rate::WriteRate;
 use crate::proxy::fetch::json_checks::JsonChecks;
 use crate::proxy::fetch::pauses::RefreshPauses;
 use crate::proxy::fetch::slow::SlowKeys;
@@ -30,6 +31,7 @@ pub struct ProxyShared {
     pub(in crate::proxy) pauses: Arc<RefreshPauses>,
     pub(in crate::proxy) json_checks: Arc<JsonChecks>,
     pub(in crate::proxy) load: LoadLimiter,
+    pub(in crate::proxy) write_waits: Arc<WriteRate>,
     pub(in crate::proxy) answers: AnswerBudget,
 }
 
@@ -45,6 +47,7 @@ impl ProxyShared {
             popular: Arc::new(PopularPaths::new()),
             pauses: Arc::new(RefreshPauses::new(time::instant())),
             json_checks: Arc::new(JsonChecks::new()),
+            write_waits: Arc::new(WriteRate::per_second(options.on_write_rate)),
             load: LoadLimiter::new(
                 options.requests_max,
                 options.requests_per_address_max,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::{Method, header};
 
 use crate::client_address::{AddressPermit, ClientNetwork};
-use crate::entry::JsonCheck;
+use crate::entry::{JsonCheck, KeyGeneration};
 use crate::key::{CacheKey, Target, TargetError};
 use crate::origin::{FetchPurpose, OriginClient};
 use crate::policy::{self, CacheRules, RequestFacts};
@@ -18,11 +18,11 @@ use crate::proxy::answer::failure::Failure;
 use crate::proxy::fetch::tasks::BackgroundTasks;
 use crate::proxy::metrics::Metrics;
 use crate::proxy::options::{FetchLease, Options};
-use crate::proxy::request::{FetchKey, InboundRequest};
+use crate::proxy::request::{CacheRequest, FetchKey, InboundRequest};
 use crate::proxy::rules::{RequestRules, RuleSet};
 use crate::proxy::shared::ProxyShared;
 use crate::routes::RouteTable;
-use crate::store::Store;
+use crate::store::{Store, StorePermit};
 use crate::telemetry::Registry;
 use crate::time;
 
@@ -123,6 +123,21 @@ impl Proxy {
         }
         let mean = self.fetch_took.get();
         self.fetch_took.set(if mean.is_zero() { took } else { (mean * 7 + took) / 8 });
+    }
+
+    /// Takes the permit to store the response of a fetch that begins now, and asks whether a write
+    /// holds the responses of the route.
+    pub(in crate::proxy) fn permit(
+        &self,
+        request: &CacheRequest,
+        resource: &CacheKey,
+        generation: KeyGeneration,
+    ) -> StorePermit {
+        let permit = self.store.permit(resource, generation);
+        match request.inbound.rules.held_tag(&request.inbound.target) {
+            None => permit,
+            Some(tag) => self.store.unless_held(permit, &tag),
+        }
     }
 
     /// Returns whether the response to this request, sent with the client's own fields, may store,

@@ -144,7 +144,7 @@ impl RefreshTrigger {
 }
 
 /// The version of the topology; every change of masters makes a new one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TopologyEpoch(pub(super) u64);
 
 /// Polls all futures concurrently and returns their results.

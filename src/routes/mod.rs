@@ -43,4 +43,4 @@ pub use route::{
 pub use route_match::{PathForm, RouteMatch};
 pub use table::{RouteTable, WriteMatch};
 pub use tags::{TagPart, TagTemplate};
-pub use write::RouteWrite;
+pub use write::{RouteWrite, WriteGuarantee};

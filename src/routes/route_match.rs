@@ -93,6 +93,15 @@ impl<'t, 'p> RouteMatch<'t, 'p> {
         values.unwrap_or_default().into_iter().map(|(name, value)| (name, normal_form(value)))
     }
 
+    /// Returns the implied tag of a stored response.
+    pub fn implied_tag(&self) -> Option<String> {
+        let route = self.route()?;
+        let captures: Vec<_> = self.captures().collect();
+        let capture =
+            |name: &str| captures.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+        implied(&route.name, route.path.captures(), capture)
+    }
+
     /// Returns the tags that the route gives to a stored response: its implied tag, and its own.
     /// None if a tag is too long; such a response is not stored, since a purge would miss it.
     pub fn stored_tags(&self) -> Option<Vec<String>> {
@@ -100,9 +109,8 @@ impl<'t, 'p> RouteMatch<'t, 'p> {
         let captures: Vec<_> = self.captures().collect();
         let capture =
             |name: &str| captures.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
-        let implied = implied(&route.name, route.path.captures(), capture);
         let own = route.members.tags.iter().map(|template| template.fill(capture));
-        let tags: Option<Vec<_>> = std::iter::once(implied).chain(own).collect();
+        let tags: Option<Vec<_>> = std::iter::once(self.implied_tag()).chain(own).collect();
         tags.filter(|tags| tags.iter().all(|tag| tag.len() <= TAG_BYTES_MAX))
     }
 }

@@ -9,7 +9,7 @@ use crate::limits::{ROUTE_DECODED_BYTES_MAX, TAG_BYTES_MAX};
 use crate::routes::bytes::{canonical, decode, encode_normal};
 use crate::routes::descent::{Descent, PathBytes, PlainTree};
 use crate::routes::readings::{PathReadings, ReadingCoverage, decoded_if_plain, has_single_reading};
-use crate::routes::route::Route;
+use crate::routes::route::{OnWrite, Route};
 use crate::routes::route_match::{OtherReading, PathForm, RouteMatch};
 use crate::routes::split::SplitPath;
 use crate::routes::tags::implied;
@@ -32,6 +32,13 @@ pub struct WriteMatch {
     pub index: usize,
     /// The captures in normal form.
     pub captures: Vec<(Box<str>, String)>,
+}
+
+impl WriteMatch {
+    fn capture(&self, name: &str) -> Option<Cow<'_, str>> {
+        let (_, value) = self.captures.iter().find(|(known, _)| **known == *name)?;
+        Some(Cow::Borrowed(value.as_str()))
+    }
 }
 
 impl PathSegments for SplitPath<'_> {
@@ -252,16 +259,23 @@ impl RouteTable {
     /// Returns the tags that a write purges: the implied tags of the routes that it names, and its
     /// own tags.
     pub fn purged_tags(&self, write: &WriteMatch) -> Vec<String> {
-        let on_write = self.routes.get(write.index).and_then(|route| route.members.on_write.as_ref());
-        let Some(on_write) = on_write else { return Vec::new() };
-        let capture = |name: &str| {
-            let (_, value) = write.captures.iter().find(|(known, _)| **known == *name)?;
-            Some(Cow::Borrowed(value.as_str()))
-        };
-        let routes = on_write.purge.iter().filter_map(|index| self.routes.get(*index));
-        let implied = routes.filter_map(|route| implied(&route.name, route.path.captures(), capture));
-        let own = on_write.purge_tags.iter().filter_map(|template| template.fill(capture));
-        implied.chain(own).filter(|tag| tag.len() <= TAG_BYTES_MAX).collect()
+        let Some(on_write) = self.on_write(write) else { return Vec::new() };
+        let own = on_write.purge_tags.iter().filter_map(|template| template.fill(|name| write.capture(name)));
+        let implied = self.purged_implied_tags(write).into_iter();
+        implied.chain(own.filter(|tag| tag.len() <= TAG_BYTES_MAX)).collect()
+    }
+
+    /// Returns the implied tags of the routes that a write names.
+    pub(super) fn purged_implied_tags(&self, write: &WriteMatch) -> Vec<String> {
+        let purge = self.on_write(write).map_or(&[][..], |on_write| &on_write.purge);
+        let routes = purge.iter().filter_map(|index| self.routes.get(*index));
+        let tag = |route: &Route| implied(&route.name, route.path.captures(), |name| write.capture(name));
+        routes.filter_map(tag).filter(|tag| tag.len() <= TAG_BYTES_MAX).collect()
+    }
+
+    /// Returns the purge of the route that a write matches.
+    pub(super) fn on_write(&self, write: &WriteMatch) -> Option<&OnWrite> {
+        self.routes.get(write.index)?.members.on_write.as_ref()
     }
 
     /// Returns whether a write purges anything.

@@ -17,6 +17,7 @@ use crate::store::fleet::listener::FleetListener;
 use crate::store::health::RedisHealth;
 use crate::store::metrics::Metrics;
 use crate::store::namespace::Namespace;
+use crate::store::purge::hold::HoldQuery;
 use crate::store::purge::permit::StorePermit;
 use crate::store::purge::repeat::PurgeRepeater;
 use crate::store::shared::StoreShared;
@@ -50,6 +51,8 @@ pub struct Store {
     /// The tasks that renew the leases of fetches under way, one per fetch; each ends with its
     /// fetch.
     pub(super) lease_tasks: RefCell<JoinSet<()>>,
+    /// The tasks that ask Redis whether a write holds the answers of fetches under way.
+    pub(super) hold_tasks: RefCell<JoinSet<()>>,
     /// The tasks that acknowledge syncs, follow the purge log, keep the node registered and repeat
     /// purges; they end with the store.
     _tasks: JoinSet<()>,
@@ -80,6 +83,7 @@ impl Store {
                 let client = Client::open_tracking(deployment, tracking, registry);
                 tasks.spawn_local(Rc::clone(&fleet).acknowledge_syncs(client.clone(), requests));
                 tasks.spawn_local(Rc::clone(&fleet).follow_log(client.clone()));
+                tasks.spawn_local(Rc::clone(&fleet).confirm_writes(client.clone()));
                 if fleet.registers {
                     tasks.spawn_local(Rc::clone(&fleet).keep_registered(client.clone()));
                     let (fleet, metrics) = (Rc::clone(&fleet), Rc::clone(&metrics));
@@ -100,6 +104,7 @@ impl Store {
             no_room: Cell::new(None),
             log_renewed: Cell::new(None),
             lease_tasks: RefCell::default(),
+            hold_tasks: RefCell::default(),
             _tasks: tasks,
         }
     }
@@ -141,6 +146,7 @@ impl Store {
             generation: purges.generation(),
             purges: Arc::clone(purges),
             begun: time::instant(),
+            hold: HoldQuery::NotHeld,
         }
     }
 

@@ -15,6 +15,16 @@ crate::labels! {
     }
 }
 
+/// The use that a lookup may make of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryUse {
+    /// Memory answers for a time without Redis, and without tracking.
+    Usual,
+    /// Memory answers only while Redis would push a change of the entry: a write has promised that
+    /// no node serves an older one.
+    TrackedOnly,
+}
+
 /// The result of a lookup.
 #[derive(Debug)]
 pub struct Lookup {

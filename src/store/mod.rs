@@ -27,12 +27,14 @@ mod trust;
 
 pub use fleet::registry::NodeRegistry;
 pub use fleet::sync::{SyncAck, SyncRequest};
+pub use fleet::waiting_writes::WriteConfirmation;
 pub use handle::{Store, StoreRoom};
 pub use health::RedisHealth;
 pub use lease::{Lease, LeaseName, LeaseTurn};
-pub use lookup::{Completeness, FoundValue, Lookup, Tier};
+pub use lookup::{Completeness, FoundValue, Lookup, MemoryUse, Tier};
 pub use namespace::Namespace;
 pub use options::Options;
+pub use purge::changed::ChangedTags;
 pub use purge::log::{PurgeLog, TagGeneration};
 pub use purge::names::{
     CacheGroup, CacheTag, PurgeError, PurgeNameError, PurgeResult, PurgeScope, PurgeStrength, UrlPrefix,
@@ -42,7 +44,7 @@ pub use shared::StoreShared;
 pub use tiers::hot_keys::warm_list;
 pub use tiers::inspect::{InspectedKey, TierConfirmation, TierContent};
 pub use tiers::listing::listed_variants;
-pub use tiers::put::Superseded;
+pub use tiers::put::PutRefusal;
 pub use tiers::warm::WARM_TAKES_MAX;
 
 pub use crate::redis::{ConnectionState, Replication, ServerState};

@@ -6,6 +6,7 @@
 //!   <32 digits>         an entry or a tombstone, by half of its key's digest
 //!   clock               the purge log
 //!   tag:<32 digits>     the generation of a tag
+//!   hold:<32 digits>    the mark of a tag whose answers are not stored, after a write
 //!   lease:<32 digits>   the lease of a fetch
 //!   vary:<32 digits>    the variants of a resource, for operators
 //!   warm:<node_name>    the keys that a node hits most
@@ -31,6 +32,8 @@ pub(super) const REGISTRY_NAME: &str = "nodes";
 pub(super) const RUN_NAME: &str = "server";
 /// The prefix of the names of tag generations, after the namespace and before 32 digits.
 pub(super) const TAG_PREFIX: &str = "tag:";
+/// The prefix of the names of holds, after the namespace and before 32 digits.
+pub(super) const HOLD_PREFIX: &str = "hold:";
 /// The prefix of the names of leases, after the namespace and before 32 digits.
 pub(super) const LEASE_PREFIX: &str = "lease:";
 /// The prefix of the names of lists of variants, after the namespace and before 32 digits.

@@ -11,8 +11,9 @@ use crate::redis::{Client, TrackedVersion, TrackingTable};
 use crate::store::fleet::membership::FleetMembership;
 use crate::store::health::CachedHealth;
 use crate::store::metrics;
-use crate::store::namespace::{LOG_NAME, REGISTRY_NAME, RUN_NAME, TAG_PREFIX};
+use crate::store::namespace::{HOLD_PREFIX, LOG_NAME, REGISTRY_NAME, RUN_NAME, TAG_PREFIX};
 use crate::store::options::Options;
+use crate::store::purge::hold::HeldTags;
 use crate::store::purge::runs::ServerRuns;
 use crate::store::purge::state::PurgeState;
 use crate::store::purge::watch::InvalidationWatches;
@@ -33,6 +34,8 @@ pub struct StoreShared {
     pub(super) tracking: Arc<TrackingTable>,
     pub(super) health: Arc<CachedHealth>,
     pub(super) fleet: Arc<FleetMembership>,
+    /// The tags that writes of this process hold.
+    pub(super) holds: Arc<HeldTags>,
     pub(super) runs: Arc<ServerRuns>,
     /// The times at which memory dropped an entry because Redis had pushed its invalidation; only
     /// the most recent ones.
@@ -62,6 +65,7 @@ impl StoreShared {
             tracking,
             health: Arc::default(),
             fleet,
+            holds: Arc::default(),
             runs: Arc::default(),
             dropped_at: Arc::new(Cache::new(DROPPED_REMEMBERED)),
             hot,
@@ -122,6 +126,12 @@ impl StoreShared {
                 disconnected_for >= MEMORY_ALONE_AFTER && self.fleet.may_serve_alone(now, disconnected_for)
             }
         }
+    }
+
+    /// Returns the name of the mark by which a write holds a tag.
+    pub(super) fn hold_name(&self, tag: TagDigest) -> Vec<u8> {
+        let digits = format!("{tag:?}");
+        self.options.namespace.name(&[HOLD_PREFIX.as_bytes(), digits.as_bytes()])
     }
 
     /// Returns the name of a tag's generation in Redis.

@@ -39,6 +39,14 @@ impl EntryTrust {
         }
     }
 
+    /// Returns whether a change of the value would be known here, as long as the trust holds.
+    pub(in crate::store) fn is_tracked(self) -> bool {
+        match self {
+            Self::Always | Self::Tracked(_) => true,
+            Self::Revalidating(..) | Self::Until(_) | Self::InFlight(_) => false,
+        }
+    }
+
     pub(in crate::store) fn holds(self, tracking: &TrackingTable) -> bool {
         match self {
             Self::Always => true,

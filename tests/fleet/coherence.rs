@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
-use cachewarp::store::{PurgeScope, PurgeStrength, Superseded, Tier};
+use cachewarp::store::{PurgeScope, PurgeStrength, PutRefusal, Tier};
 
 use crate::harness::{Answer, Origin, Redis, Value};
 use crate::node::{NEVER_PURGED, Node, key, on_one_thread, tag, until};
@@ -137,13 +137,17 @@ fn no_fetch_that_began_before_a_purge_stores_after_it() {
             let before = [one.permit("/a").await, one.permit("/a").await, other.permit("/a").await];
             one.purge_all(&[url("/a")], strength, 2).await;
             assert!(before.iter().all(cachewarp::store::StorePermit::is_superseded));
-            assert_eq!(one.put("/a", "old", &[], &before[0]).await, Err(Superseded));
+            assert_eq!(one.put("/a", "old", &[], &before[0]).await, Err(PutRefusal::Superseded));
             // The permit of a node that missed the purge and knows an older state of the key.
             let late = other.store.permit(&key("/a"), NEVER_PURGED);
-            assert_eq!(other.put("/a", "old", &[], &late).await, Err(Superseded));
+            assert_eq!(other.put("/a", "old", &[], &late).await, Err(PutRefusal::Superseded));
             other.store("/a", "new", &[]).await;
             let late = other.store.permit(&key("/a"), NEVER_PURGED);
-            assert_eq!(other.put("/a", "old", &[], &late).await, Err(Superseded), "over a newer response");
+            assert_eq!(
+                other.put("/a", "old", &[], &late).await,
+                Err(PutRefusal::Superseded),
+                "over a newer response"
+            );
             assert_eq!(one.read("/a").await.as_deref(), Some("new"));
             redis.command(&["FLUSHALL"]);
         }
@@ -175,7 +179,7 @@ fn a_node_without_redis_purges_its_memory() {
             let before = node.permit("/a").await;
             node.purge_all(&[url("/a")], strength, 1).await;
             assert_eq!(node.read("/a").await, None);
-            assert_eq!(node.put("/a", "old", &[], &before).await, Err(Superseded));
+            assert_eq!(node.put("/a", "old", &[], &before).await, Err(PutRefusal::Superseded));
             node.store("/a", "new", &[]).await;
             assert_eq!(node.read("/a").await.as_deref(), Some("new"));
         }

@@ -9,8 +9,8 @@ use cachewarp::key::{CacheKey, Scheme, Target};
 use cachewarp::policy::{Obligations, RulesDigest, StoredFacts};
 use cachewarp::redis::{Deployment, Options as RedisOptions, RedisAddress, Topology};
 use cachewarp::store::{
-    CacheTag, Completeness, FoundValue, Lookup, Namespace, Options, PurgeResult, PurgeScope, PurgeStrength,
-    Store, StorePermit, StoreShared, Superseded, Tier,
+    CacheTag, Completeness, FoundValue, Lookup, MemoryUse, Namespace, Options, PurgeResult, PurgeScope,
+    PurgeStrength, PutRefusal, Store, StorePermit, StoreShared, Tier,
 };
 use cachewarp::telemetry::Registry;
 use cachewarp::time;
@@ -130,12 +130,12 @@ impl Node {
     }
 
     pub(crate) async fn look(&self, path: &str) -> Lookup {
-        self.store.find(&key(path), &target(path)).await
+        self.store.find(&key(path), &target(path), MemoryUse::Usual).await
     }
 
     /// Returns the entry that memory can serve without Redis.
     pub(crate) fn at_hand(&self, path: &str) -> Option<FoundValue> {
-        self.store.find_in_memory(&key(path), &target(path))
+        self.store.find_in_memory(&key(path), &target(path), MemoryUse::Usual)
     }
 
     /// Returns the stored body of a path, if it is fresh.
@@ -170,7 +170,7 @@ impl Node {
         body: &str,
         tags: &[CacheTag],
         permit: &StorePermit,
-    ) -> Result<(), Superseded> {
+    ) -> Result<(), PutRefusal> {
         let facts = StoredFacts {
             received: time::now(),
             initial_age: Duration::ZERO,

@@ -104,6 +104,10 @@ pub(crate) const GROUPS: &[(&str, &[(&str, &str)])] = &[
                 "Clients leave before their writes end: their time-outs are shorter than the origin's.",
             ),
             (
+                "cachewarp_write_wait",
+                "`unconfirmed`: a node is silent or has other routes; a purge names it. `rate-limited`: more writes than `on_write_rate`.",
+            ),
+            (
                 "cachewarp_shared_fetches",
                 "Grows if the origin is slow and many clients wait for few resources.",
             ),

@@ -1,10 +1,16 @@
 //! The member `on_write`: a write purges the responses of the routes and tags that its route names.
 
 use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
+use cachewarp::time::instant;
 use tempfile::NamedTempFile;
 
-use crate::harness::{Answer, Gate, Origin, Proxy, Redis, Response, until};
+use crate::harness::{Answer, Client, Gate, Origin, Program, Proxy, Redis, Response, Start, until};
 
 const FRESH: (&str, &str) = ("Cache-Control", "max-age=600");
 const ROUTES: &str = r#"
@@ -23,6 +29,10 @@ methods = ["POST"]
 on_write = { purge = ["account", "items"], purge_tags = ["ledger:{id}", "totals"] }
 "#;
 const WRITE: &str = "/accounts/7/payments";
+/// Members by which a write waits, and holds nothing.
+const WAIT: &str = ", wait = true, hold = \"0s\"";
+/// The mark of an answer whose purge some node has not confirmed.
+const UNCONFIRMED: &str = "CacheWarp; fwd=method; detail=purge-unconfirmed";
 /// Responses that a write of account 7 purges: by a route, whatever the query, and by a tag.
 const PURGED: [&str; 5] = ["/accounts/7", "/accounts/7?page=2", "/accounts/7/items", "/ledgers/7", "/totals"];
 /// Responses that it leaves.
@@ -37,9 +47,11 @@ fn is_stored(node: &Proxy, target: &str) -> bool {
     node.get_with(target, &[("Cache-Control", "only-if-cached")]).status == 200
 }
 
-fn routes_file() -> NamedTempFile {
+/// Writes the routes, with further members of `on_write`.
+fn routes_file(members: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
-    file.write_all(ROUTES.as_bytes()).unwrap();
+    let routes = ROUTES.replace(r#""totals"] }"#, &format!(r#""totals"]{members} }}"#));
+    file.write_all(routes.as_bytes()).unwrap();
     file
 }
 
@@ -59,7 +71,21 @@ fn api() -> Origin {
 
 /// Starts nodes with a Redis between them.
 fn nodes<const N: usize>(origin: &Origin, redis: &Redis, settings: &[(&str, &str)]) -> [Proxy; N] {
-    let file = routes_file();
+    nodes_with("", origin, redis, settings)
+}
+
+/// Starts nodes whose writes wait for each other, without a hold.
+fn waiting<const N: usize>(origin: &Origin, redis: &Redis, settings: &[(&str, &str)]) -> [Proxy; N] {
+    nodes_with(WAIT, origin, redis, settings)
+}
+
+fn nodes_with<const N: usize>(
+    members: &str,
+    origin: &Origin,
+    redis: &Redis,
+    settings: &[(&str, &str)],
+) -> [Proxy; N] {
+    let file = routes_file(members);
     let own = [("routes_file", file.path().to_str().unwrap())];
     std::array::from_fn(|_| {
         Proxy::start_with_redis(&origin.url(), &redis.url(), &[&own[..], settings].concat())
@@ -68,7 +94,7 @@ fn nodes<const N: usize>(origin: &Origin, redis: &Redis, settings: &[(&str, &str
 
 /// Starts a node without Redis.
 fn alone(origin: &Origin, settings: &[(&str, &str)]) -> Proxy {
-    let file = routes_file();
+    let file = routes_file("");
     let own = [("routes_file", file.path().to_str().unwrap())];
     Proxy::start(&origin.url(), &[&own[..], settings].concat())
 }
@@ -264,4 +290,292 @@ fn a_purge_that_redis_refuses_holds_here_and_is_repeated() {
     until("Redis to accept the purges", || nodes[0].metric("cachewarp_purges_pending") == 0.0);
     until("the other node to purge", || PURGED.iter().all(|target| !is_stored(&nodes[1], target)));
     assert_purged(&nodes[1], "repeated");
+}
+
+fn waits(node: &Proxy, outcome: &str) -> f64 {
+    node.metric(&format!("cachewarp_write_wait_total{{outcome=\"{outcome}\"}}"))
+}
+
+/// Starts a process as a node, with these further flags.
+fn process(origin: &Origin, redis: &Redis, further: &[&str]) -> Program {
+    let own = [format!("--redis-url={}", redis.url()), format!("--origin-url={}", origin.url())];
+    let fixed = ["--listen-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0"];
+    let own = own.iter().map(String::as_str);
+    let arguments: Vec<&str> = fixed.into_iter().chain(own).chain(further.iter().copied()).collect();
+    Program::start(&Start { arguments: &arguments, ..Start::default() })
+}
+
+/// Answers reads of an account with the number of its writes so far.
+fn count_writes(origin: &Origin, account: usize) {
+    let writes = Arc::new(AtomicUsize::new(0));
+    let written = Arc::clone(&writes);
+    origin.script(&format!("/accounts/{account}"), move |exchange| {
+        let body = writes.load(Ordering::SeqCst).to_string();
+        Answer::json_with(&[FRESH], &body).give(exchange)
+    });
+    origin.script(&format!("/accounts/{account}/payments"), move |exchange| {
+        exchange.body()?;
+        written.fetch_add(1, Ordering::SeqCst);
+        Answer::new(204, &[], "").give(exchange)
+    });
+}
+
+/// The observations of a client that writes an account and reads it on both nodes.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct WriteHistory {
+    confirmed: usize,
+    unconfirmed: usize,
+    /// Hits of the state before a write, so that there was something to purge.
+    hits: usize,
+    /// Old responses after the answer to a confirmed write.
+    stale: usize,
+}
+
+/// Writes an account, by turns on each node, and reads it on both.
+fn write_and_read(
+    nodes: [SocketAddr; 2],
+    account: usize,
+    tries: usize,
+    all_written: &AtomicUsize,
+) -> WriteHistory {
+    let mut clients = nodes.map(Client::connect);
+    let (path, write) = (format!("/accounts/{account}"), format!("/accounts/{account}/payments"));
+    let mut seen = WriteHistory::default();
+    for number in 1..=tries {
+        for client in &mut clients {
+            client.get(&path);
+            seen.hits += usize::from(is_hit(&client.get(&path)));
+        }
+        let written = clients[number % 2].request("POST", &write, &[("Content-Length", "0")]);
+        assert_eq!(written.status, 204);
+        all_written.fetch_add(1, Ordering::SeqCst);
+        if written.field("cache-status").is_some() {
+            assert_eq!(written.cache_status(), UNCONFIRMED);
+            seen.unconfirmed += 1;
+            continue;
+        }
+        seen.confirmed += 1;
+        for client in &mut clients {
+            seen.stale += usize::from(client.get(&path).text() != number.to_string());
+        }
+    }
+    seen
+}
+
+/// Two nodes, each a process, and clients that write and read on both.
+struct Fleet {
+    origin: Origin,
+    programs: [Program; 2],
+    _routes: NamedTempFile,
+}
+
+impl Fleet {
+    fn start(redis: &Redis, redis_timeout: &str) -> Self {
+        let (origin, file) = (Origin::start(), routes_file(WAIT));
+        let routes = format!("--routes-file={}", file.path().display());
+        let redis_timeout = format!("--redis-timeout={redis_timeout}");
+        let flags = [routes.as_str(), "--worker-threads=2", "--on-write-rate=1000000", &redis_timeout];
+        let programs = [process(&origin, redis, &flags), process(&origin, redis, &flags)];
+        Self { origin, programs, _routes: file }
+    }
+
+    /// Begins this many tries of all clients together, and counts the writes.
+    fn begin(&self, tries: usize, written: &Arc<AtomicUsize>) -> Vec<JoinHandle<WriteHistory>> {
+        const CLIENTS: usize = 8;
+        let nodes = self.programs.each_ref().map(Program::await_addr);
+        let client = |account: usize| {
+            count_writes(&self.origin, account);
+            let written = Arc::clone(written);
+            thread::spawn(move || write_and_read(nodes, account, tries / CLIENTS, &written))
+        };
+        (0..CLIENTS).map(client).collect()
+    }
+}
+
+/// Adds up what all clients saw.
+fn together(clients: Vec<JoinHandle<WriteHistory>>) -> WriteHistory {
+    let mut all = WriteHistory::default();
+    for client in clients {
+        let WriteHistory { confirmed, unconfirmed, hits, stale } = client.join().unwrap();
+        all.confirmed += confirmed;
+        all.unconfirmed += unconfirmed;
+        all.hits += hits;
+        all.stale += stale;
+    }
+    println!("{all:?}");
+    all
+}
+
+/// Returns the number of tries: `ON_WRITE_TRIES=100000` tries as often.
+#[expect(clippy::disallowed_methods, reason = "the number of tries is no setting")]
+fn tries(usual: usize) -> usize {
+    std::env::var("ON_WRITE_TRIES").map_or(usual, |tries| tries.parse().unwrap())
+}
+
+#[test]
+fn after_the_answer_to_a_waiting_write_no_node_serves_the_old_response() {
+    let (redis, tries) = (Redis::start(), tries(3_000));
+    let fleet = Fleet::start(&redis, "1s");
+    let all = together(fleet.begin(tries, &Arc::default()));
+    assert_eq!(all.stale, 0, "{all:?}");
+    assert!(all.confirmed > tries / 2 && all.hits > tries / 2, "{all:?}");
+}
+
+#[test]
+fn a_write_waits_for_a_stopped_node_and_says_that_it_is_unconfirmed() {
+    let (origin, redis) = (api(), Redis::start());
+    let [node]: [Proxy; 1] = waiting(&origin, &redis, &[("redis_timeout", "10s")]);
+    origin.answer(WRITE, Answer::new(204, &[], ""));
+    let file = routes_file(WAIT);
+    let routes = format!("--routes-file={}", file.path().display());
+    let other = process(&origin, &redis, &[&routes, "--worker-threads=1"]);
+    other.await_addr();
+    until("both nodes to confirm", || {
+        write(&node, "POST", WRITE);
+        waits(&node, "confirmed") > 0.0
+    });
+    fill(std::slice::from_ref(&node));
+    other.signal("STOP");
+    let begun = instant();
+    let written = write(&node, "POST", WRITE);
+    assert_eq!((written.status, written.cache_status()), (204, UNCONFIRMED));
+    // Without the limit the write would wait for 10 s.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_purged(&node, "unconfirmed");
+    assert!(waits(&node, "unconfirmed") >= 1.0);
+    other.signal("CONT");
+    until("the node to confirm again", || write(&node, "POST", WRITE).field("cache-status").is_none());
+}
+
+#[test]
+fn a_write_without_redis_is_unconfirmed_and_holds_on_this_node() {
+    let (origin, redis) = (api(), Redis::start());
+    let [node]: [Proxy; 1] = waiting(&origin, &redis, &[("redis_timeout", "300ms")]);
+    for (status, answer) in [(204, Answer::new(204, &[], "")), (502, Answer::silent().close())] {
+        origin.answer(WRITE, answer);
+        fill(std::slice::from_ref(&node));
+        redis.stall();
+        let written = write(&node, "POST", WRITE);
+        redis.resume();
+        assert_eq!((written.status, written.cache_status()), (status, UNCONFIRMED));
+        until("Redis to accept the purge", || node.metric("cachewarp_purges_pending") == 0.0);
+        assert_purged(&node, "stalled");
+    }
+    assert_eq!(waits(&node, "unconfirmed"), 2.0);
+}
+
+#[test]
+fn a_node_alone_confirms_at_once() {
+    let origin = api();
+    let file = routes_file(", wait = true");
+    let settings = [("routes_file", file.path().to_str().unwrap())];
+    let proxy = Proxy::start(&origin.url(), &settings);
+    origin.answer(WRITE, Answer::new(204, &[], ""));
+    fill(std::slice::from_ref(&proxy));
+    assert_eq!(write(&proxy, "POST", WRITE).field("cache-status"), None);
+    assert_purged(&proxy, "alone");
+    assert_eq!(waits(&proxy, "confirmed"), 1.0);
+    // The default hold.
+    proxy.get("/accounts/7");
+    assert!(!is_stored(&proxy, "/accounts/7"));
+    proxy.await_metric(r#"cachewarp_not_stored_total{reason="held"}"#, 1.0);
+    until("the end of the hold", || is_hit(&proxy.get("/accounts/7")));
+}
+
+#[test]
+fn writes_beyond_the_rate_purge_without_waiting() {
+    let (origin, redis) = (api(), Redis::start());
+    origin.answer(WRITE, Answer::new(204, &[], ""));
+    let [none]: [Proxy; 1] = waiting(&origin, &redis, &[("on_write_rate", "0")]);
+    fill(std::slice::from_ref(&none));
+    assert_eq!(write(&none, "POST", WRITE).cache_status(), UNCONFIRMED);
+    assert_purged(&none, "no rate");
+    let [node]: [Proxy; 1] = waiting(&origin, &redis, &[("on_write_rate", "5")]);
+    let mut client = node.connect();
+    for _ in 0..1_000 {
+        client.request("POST", WRITE, &[("Content-Length", "0")]);
+    }
+    let (limited, others) =
+        (waits(&node, "rate-limited"), waits(&node, "confirmed") + waits(&node, "unconfirmed"));
+    assert_eq!(limited + others, 1_000.0);
+    assert!(others >= 5.0 && limited >= 500.0, "{others} waited, {limited} did not");
+}
+
+#[test]
+fn concurrent_writes_share_their_syncs() {
+    const WRITES: usize = 64;
+    let (origin, redis, gate) = (api(), Redis::start(), Gate::new());
+    let nodes: [Proxy; 2] = waiting(&origin, &redis, &[("redis_timeout", "10s")]);
+    let answer = "HTTP/1.1 204 No Content\r\n\r\n";
+    origin.answer(WRITE, Answer::silent().pass(&gate).send(answer));
+    let before = redis.calls("publish");
+    let mut clients: Vec<_> = (0..WRITES).map(|_| nodes[0].connect()).collect();
+    clients.iter_mut().for_each(|client| client.send_head("POST", WRITE, &[("Content-Length", "0")]));
+    gate.await_arrivals(WRITES);
+    gate.open();
+    for client in &mut clients {
+        assert_eq!(client.response().status, 204);
+    }
+    // One publication of each sync, and one acknowledgement of each worker.
+    let published = redis.calls("publish") - before;
+    assert!(published < 3 * WRITES as u64 / 2, "{published} messages");
+}
+
+/// A replica of the origin's database lags: reads show the old state for a time after a write.
+#[test]
+fn nothing_is_stored_while_a_write_holds_its_routes() {
+    let (origin, redis) = (api(), Redis::start());
+    let members = ", wait = true, hold = \"60s\"";
+    let nodes: [Proxy; 2] = nodes_with(members, &origin, &redis, &[("redis_timeout", "10s")]);
+    origin.answer(WRITE, Answer::new(204, &[], ""));
+    fill(&nodes);
+    write(&nodes[0], "POST", WRITE);
+    for node in &nodes {
+        for target in ["/accounts/7", "/accounts/7?page=2", "/accounts/7/items"] {
+            for _ in 0..3 {
+                assert!(!is_hit(&node.get(target)), "{target}");
+            }
+        }
+        // Only the routes that the write names are held, and only for its captures.
+        for target in ["/ledgers/7", "/totals", "/accounts/8"] {
+            until("the response to be stored", || is_hit(&node.get(target)));
+        }
+        node.await_metric(r#"cachewarp_not_stored_total{reason="held"}"#, 9.0);
+    }
+    // Redis ends a hold for every node that does not hold by itself.
+    let held = redis.keys().into_iter().filter(|name| name.contains(":hold:"));
+    for name in held {
+        redis.command(&["DEL", &name]);
+    }
+    until("the response to be stored", || is_hit(&nodes[1].get("/accounts/7")));
+}
+
+#[test]
+fn a_hold_ends() {
+    let (origin, redis) = (api(), Redis::start());
+    let members = ", wait = true, hold = \"100ms\"";
+    let nodes: [Proxy; 2] = nodes_with(members, &origin, &redis, &[]);
+    origin.answer(WRITE, Answer::new(204, &[], ""));
+    write(&nodes[0], "POST", WRITE);
+    for node in &nodes {
+        until("the response to be stored", || is_hit(&node.get("/accounts/7")));
+    }
+}
+
+/// Without Redis a node does not learn of writes, so it serves no entry of a route that they name.
+#[test]
+fn memory_serves_such_routes_only_while_redis_tracks() {
+    let (origin, mut redis) = (api(), Redis::start());
+    let [node]: [Proxy; 1] = waiting(&origin, &redis, &[("redis_timeout", "100ms")]);
+    fill(std::slice::from_ref(&node));
+    let from_memory = |target: &str| node.get(target).cache_status().ends_with("detail=memory");
+    until("the responses to be in memory", || from_memory("/accounts/7") && from_memory("/ledgers/7"));
+    redis.kill();
+    until("memory to serve alone", || from_memory("/ledgers/7"));
+    let before = origin.count("/accounts/7");
+    for _ in 0..3 {
+        assert!(!is_hit(&node.get("/accounts/7")));
+    }
+    assert_eq!(origin.count("/accounts/7"), before + 3);
+    assert!(from_memory("/ledgers/7"));
 }

@@ -25,8 +25,8 @@ use crate::config::urls;
 use crate::key::KeyRules;
 use crate::limits::{
     ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_PER_ADDRESS_MAX, BACKLOG_MAX, BODY_BYTES_MAX, CONNECTIONS_MAX,
-    CONNECTIONS_USUAL, LIFETIME_MAX, MEMORY_BYTES_MAX, TIMEOUT_MAX, TIMEOUT_MIN, WARM_KEYS_MAX, WORKERS_MAX,
-    entry_bytes_max,
+    CONNECTIONS_USUAL, LIFETIME_MAX, MEMORY_BYTES_MAX, ON_WRITE_RATE_MAX, TIMEOUT_MAX, TIMEOUT_MIN,
+    WARM_KEYS_MAX, WORKERS_MAX, entry_bytes_max,
 };
 use crate::origin::{AddressShare, HostField, LinkRewrite, ViaName};
 use crate::proxy::FetchLease;
@@ -124,6 +124,9 @@ pub(in crate::config) fn resolve(raw: &RawSettings, cores: usize, files: FileChe
 
 /// The limits of a time that zero disables.
 const FROM_ZERO: RangeInclusive<Duration> = Duration::ZERO..=TIMEOUT_MAX;
+/// The values of `fetch_lease`.
+const FETCH_LEASES: [(&str, FetchLease); 3] =
+    [("off", FetchLease::Off), ("on", FetchLease::On), ("adaptive", FetchLease::Adaptive)];
 /// The limits of a time-out that cannot be disabled.
 const TIMEOUT: RangeInclusive<Duration> = TIMEOUT_MIN..=TIMEOUT_MAX;
 
@@ -343,12 +346,8 @@ impl Resolver<'_> {
             answer_bytes_max: self.size(Name::MaxAnswerMemory, 1..=MEMORY_BYTES_MAX)?,
             admission_budget: self.size(Name::CacheAdmissionBudget, 0..=MEMORY_BYTES_MAX)?,
             collapse_timeout: self.duration(Name::CollapseTimeout, FROM_ZERO)?,
-            fetch_lease: self.take(Name::FetchLease, |text| {
-                values::choice(
-                    text,
-                    &[("off", FetchLease::Off), ("on", FetchLease::On), ("adaptive", FetchLease::Adaptive)],
-                )
-            })?,
+            on_write_rate: self.number(Name::OnWriteRate, 0..=ON_WRITE_RATE_MAX)?,
+            fetch_lease: self.take(Name::FetchLease, |text| values::choice(text, &FETCH_LEASES))?,
             tunnel_idle_timeout: self.duration(Name::TunnelIdleTimeout, TIMEOUT)?,
             explain_token: self.secret(Name::ExplainToken)?,
             probes: self.probe_paths()?,

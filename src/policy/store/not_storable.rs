@@ -81,6 +81,9 @@ crate::labels! {
         /// This is the first request for it, and the budget for new keys is spent or Redis has no
         /// room.
         NotAdmitted => "not-admitted" in "cache_admission_budget",
+        /// A write has purged it a moment ago, and a replica of the origin may still show the old
+        /// state.
+        Held => "held" in "routes_file",
         /// No tier is configured.
         NoTier => "no-tier" in "redis_url, cache_memory_size",
         /// The body claims to be JSON and is not.

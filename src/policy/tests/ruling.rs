@@ -77,6 +77,7 @@ fn every_reason_not_to_store_has_its_clause() {
             ("unread", "origin_body_timeout"),
             ("content-encoding", "RFC 9110 §8.4"),
             ("not-admitted", "cache_admission_budget"),
+            ("held", "routes_file"),
             ("no-tier", "redis_url, cache_memory_size"),
             ("invalid-json", "RFC 8259 §2"),
             ("check-timeout", "cache_max_body"),

@@ -110,6 +110,7 @@ impl NotStorable {
             | Self::Unread
             | Self::CheckTimeout
             | Self::NotAdmitted
+            | Self::Held
             | Self::NoTier => false,
         }
     }

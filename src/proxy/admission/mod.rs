@@ -2,3 +2,4 @@
 
 pub(super) mod doorkeeper;
 pub(super) mod load;
+pub(super) mod write_rate;

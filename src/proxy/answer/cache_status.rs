@@ -191,16 +191,33 @@ pub(in crate::proxy) fn append_pass(head: &mut HeaderMap, reason: PassReason, ro
     }
 }
 
-/// Appends the key (RFC 9211 §2.7) to the proxy's own value, if the head has one. The proxy's value
-/// is the last line.
-pub(in crate::proxy) fn add_key(head: &mut HeaderMap, key: &CacheKey) {
-    let Entry::Occupied(mut lines) = head.entry(CACHE_STATUS) else { return };
-    let Some(line) = lines.iter_mut().last().filter(|line| line.as_bytes().starts_with(b"CacheWarp;")) else {
-        return;
-    };
-    if let Ok(value) = HeaderValue::from_bytes(&[line.as_bytes(), b"; key=\"", &key.hex(), b"\""].concat()) {
-        *line = value;
+/// The detail of the answer to a write whose purge some node has not confirmed.
+pub(in crate::proxy) const PURGE_UNCONFIRMED: &str = "purge-unconfirmed";
+
+/// Notes in the proxy's own value that some node has not confirmed the purge of a write.
+pub(in crate::proxy) fn add_purge_unconfirmed(head: &mut HeaderMap) {
+    let detail = ["; detail=", PURGE_UNCONFIRMED].concat();
+    if extend_own(head, detail.as_bytes()).is_none() {
+        let text = ["CacheWarp; fwd=", ForwardReason::Method.word(), &detail].concat();
+        if let Ok(value) = HeaderValue::try_from(text) {
+            head.append(CACHE_STATUS, value);
+        }
     }
+}
+
+/// Adds a parameter to the proxy's own value, which is the last line. `None` if there is no own
+/// value.
+fn extend_own(head: &mut HeaderMap, parameter: &[u8]) -> Option<()> {
+    let Entry::Occupied(mut lines) = head.entry(CACHE_STATUS) else { return None };
+    let line = lines.iter_mut().last().filter(|line| line.as_bytes().starts_with(b"CacheWarp;"))?;
+    *line = HeaderValue::from_bytes(&[line.as_bytes(), parameter].concat()).ok()?;
+    Some(())
+}
+
+/// Appends the key (RFC 9211 §2.7) to the proxy's own value, if the head has one.
+pub(in crate::proxy) fn add_key(head: &mut HeaderMap, key: &CacheKey) {
+    // An answer without the field needs no key.
+    let _ = extend_own(head, &[b"; key=\"", &key.hex()[..], b"\""].concat());
 }
 
 #[cfg(test)]
@@ -257,6 +274,21 @@ mod tests {
         let want = format!("CacheWarp; fwd=uri-miss; stored; key=\"{key:?}\"");
         assert_eq!(all, ["Other; hit", &want]);
         sfv::Parser::new(&want).parse::<sfv::List>().unwrap();
+    }
+
+    #[test]
+    fn an_unconfirmed_purge_is_noted_in_the_proxys_own_line() {
+        let mut head = HeaderMap::new();
+        head.append(CACHE_STATUS, HeaderValue::from_static("Other; hit"));
+        add_purge_unconfirmed(&mut head);
+        let own = "CacheWarp; fwd=method; detail=purge-unconfirmed";
+        assert_eq!(head.get_all(CACHE_STATUS).iter().collect::<Vec<_>>(), ["Other; hit", own]);
+        sfv::Parser::new(own).parse::<sfv::List>().unwrap();
+        let mut head = HeaderMap::new();
+        CacheStatus::Stored { forward: ForwardReason::Method }.append_to(&mut head);
+        add_purge_unconfirmed(&mut head);
+        let stored = "CacheWarp; fwd=method; stored; detail=purge-unconfirmed";
+        assert_eq!(head.get_all(CACHE_STATUS).iter().collect::<Vec<_>>(), [stored]);
     }
 
     #[test]

@@ -45,6 +45,7 @@ fn options(token: Option<&str>) -> Options {
         admission_budget: 1,
         collapse_timeout: Duration::ZERO,
         fetch_lease: FetchLease::Off,
+        on_write_rate: 1,
         tunnel_idle_timeout: Duration::ZERO,
         explain_token: token.map(Secret::new),
         purge_allow: Vec::new(),

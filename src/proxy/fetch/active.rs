@@ -120,7 +120,11 @@ pub(in crate::proxy::fetch) fn refuse(proxy: &Proxy, key: FetchKey, reason: NotS
         uncacheable.changed(&key);
     } else if !matches!(
         reason,
-        NotStorable::CutBody | NotStorable::BodyMemory | NotStorable::NotAdmitted | NotStorable::CheckTimeout
+        NotStorable::CutBody
+            | NotStorable::BodyMemory
+            | NotStorable::NotAdmitted
+            | NotStorable::Held
+            | NotStorable::CheckTimeout
     ) {
         uncacheable.add(key, reason, time::instant());
     }

@@ -11,12 +11,13 @@ use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::outcome::Outcome;
 use crate::proxy::answer::response::ProxyAnswer;
 use crate::proxy::explain::notes::{ExplainedRole, RuleQuestion};
+use crate::proxy::fetch::keep::not_stored;
 use crate::proxy::fetch::request::FetchRequest;
 use crate::proxy::fetch::stale_on_error::{serve_stale_on_error, stale_or_failure};
 use crate::proxy::fetch::tags::cache_tags;
 use crate::proxy::request::CacheRequest;
 use crate::proxy::worker::Proxy;
-use crate::store::{StorePermit, Superseded};
+use crate::store::StorePermit;
 use crate::time;
 
 /// Sends the client's request unchanged and streams the response back, for a range or a condition
@@ -113,8 +114,8 @@ async fn freshen_by_head(
                 return proxy.store.write_tombstone(&location.key, KeyGeneration::new()).await;
             };
             let entry = StoredValue::Response(entry);
-            if let Err(Superseded) = proxy.store.put(&location.key, &entry, &tags, keep_for, permit).await {
-                proxy.metrics.not_stored(NotStorable::Changed);
+            if let Err(refusal) = proxy.store.put(&location.key, &entry, &tags, keep_for, permit).await {
+                proxy.metrics.not_stored(not_stored(refusal));
             }
         }
         FreshenOutcome::Unchanged(_) => {}

@@ -74,9 +74,9 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
                 return match just_stored(proxy, &fetch_request.request, &fetch_request.location) {
                     Some(hit) => serve_stored(&fetch_request.request, hit).await,
                     None if scope == FetchScope::Any => {
-                        Box::pin(lead_or_follow(proxy, &fetch_request, lead, permit)).await
+                        Box::pin(lead_or_follow(proxy, &fetch_request, lead, *permit)).await
                     }
-                    None => fetch_as_leader(proxy, &fetch_request, lead, permit).await,
+                    None => fetch_as_leader(proxy, &fetch_request, lead, *permit).await,
                 };
             }
         };

@@ -9,7 +9,7 @@ use crate::proxy::fetch::response::SharedResponse;
 use crate::proxy::fetch::tags::cache_tags;
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::request::CacheRequest;
-use crate::store::{Store, StorePermit, Superseded};
+use crate::store::{PutRefusal, Store, StorePermit};
 use crate::time;
 
 /// A complete response with the context to store it.
@@ -76,7 +76,7 @@ impl ResponseToStore<'_> {
                 .store
                 .put(&location.key, &entry, &tags, keep_for, self.permit)
                 .await
-                .map_err(changed);
+                .map_err(not_stored);
         };
         let variants = self.listed(variants).await?;
         let generation = self.permit.key_generation();
@@ -94,13 +94,14 @@ impl ResponseToStore<'_> {
         };
         let shown = self.store.list_variant(&self.looked_up.whole, nonce, &location.key, keep_for);
         let (kept, ()) = tokio::join!(kept, shown);
-        kept.map(drop).map_err(changed)
+        kept.map(drop).map_err(not_stored)
     }
 
     /// Returns the list that the variant is added to. If the known list was removed during the
     /// fetch, all its variants were removed too, and writing it again would bring them back.
     async fn listed(&self, variants: &Variants) -> Result<Variants, NotStorable> {
-        let lookup = self.store.find(&self.looked_up.whole, &self.request.inbound.target).await;
+        let target = &self.request.inbound.target;
+        let lookup = self.store.find(&self.looked_up.whole, target, self.request.memory()).await;
         if lookup.found.is_some() && lookup.key_generation != self.permit.key_generation() {
             return Err(NotStorable::Changed);
         }
@@ -123,6 +124,10 @@ impl ResponseToStore<'_> {
     }
 }
 
-fn changed(Superseded: Superseded) -> NotStorable {
-    NotStorable::Changed
+/// Returns the reason of the store as a reason of the policy.
+pub(in crate::proxy::fetch) fn not_stored(refusal: PutRefusal) -> NotStorable {
+    match refusal {
+        PutRefusal::Superseded => NotStorable::Changed,
+        PutRefusal::Held => NotStorable::Held,
+    }
 }

@@ -46,14 +46,14 @@ pub(in crate::proxy) fn begin_now(
 ) {
     let request = Rc::new(client_request.for_refresh(location.variants.as_ref()));
     let key = request.fetch_key(location.key);
-    let permit = || proxy.store.permit(&location.whole, location.generation);
+    let permit = || proxy.permit(&request, &location.whole, location.generation);
     let FetchRole::Leader(lead, permit) = proxy.shared.fetches.join(key, None, permit) else {
         return client_request.note(|explanation| explanation.refresh(BackgroundRefresh::UnderWay));
     };
     client_request.note(|explanation| explanation.refresh(BackgroundRefresh::Begun));
     let (to_client, _) = oneshot::channel();
     let stored = Some(Rc::new(entry.clone()));
-    let fetch = ActiveFetch::new(proxy, &request, location, stored, Some(lead), permit);
+    let fetch = ActiveFetch::new(proxy, &request, location, stored, Some(lead), *permit);
     proxy.metrics.refreshed();
     proxy.tasks.spawn(async move {
         // The origin's timeouts end a stalled fetch; this timeout ends one that trickles.

@@ -22,7 +22,7 @@ pub(in crate::proxy) struct FetchRequest {
 impl FetchRequest {
     /// Takes the permit to store the response to this request.
     pub(in crate::proxy::fetch) fn permit(&self, proxy: &Proxy) -> StorePermit {
-        proxy.store.permit(&self.location.whole, self.location.generation)
+        proxy.permit(&self.request, &self.location.whole, self.location.generation)
     }
 
     pub(in crate::proxy::fetch) fn note_role(&self, role: ExplainedRole) {

@@ -260,7 +260,7 @@ impl ActiveFetch {
         // A variant's list keeps its generation.
         if self.location.key == self.location.whole && !self.permit.is_superseded() {
             self.location.generation = generation;
-            self.permit = self.proxy.store.permit(&self.location.whole, generation);
+            self.permit = self.proxy.permit(&self.request, &self.location.whole, generation);
         }
         self.run(to_client).await;
     }

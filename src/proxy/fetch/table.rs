@@ -76,7 +76,7 @@ struct JoinableFetch {
 /// The role of a request in a fetch.
 pub(in crate::proxy) enum FetchRole {
     /// The request makes the fetch.
-    Leader(LeaderGuard, StorePermit),
+    Leader(LeaderGuard, Box<StorePermit>),
     /// The request waits for another's fetch, and receives its state here.
     Follower(watch::Receiver<FetchState>),
     /// The table is full: the request fetches for itself.
@@ -124,7 +124,7 @@ impl FetchTable {
         let state = watch::Sender::new(FetchState::Fetching);
         slot.insert_entry(JoinableFetch { state: state.clone(), begun: permit.fetch_start(), earlier });
         let lead = LeaderGuard { fetches: Arc::clone(self), key, state, is_further, lease: None };
-        FetchRole::Leader(lead, permit)
+        FetchRole::Leader(lead, Box::new(permit))
     }
 
     /// Returns the number of shared fetches.
@@ -295,7 +295,7 @@ mod tests {
         let FetchRole::Leader(leader, permit) = join(fetches, store, key) else {
             panic!("a fetch is in progress")
         };
-        (leader, permit)
+        (leader, *permit)
     }
 
     /// Joins as a follower.

@@ -39,7 +39,7 @@ pub(in crate::proxy) async fn look_up(proxy: &Proxy, request: &CacheRequest) -> 
         return RequestLookup { not_sharable: known.reason, ..nothing };
     }
     let Lookup { found, key_generation, completeness } =
-        proxy.store.find(&request.key, &request.inbound.target).await;
+        proxy.store.find(&request.key, &request.inbound.target, request.memory()).await;
     let found = match found.filter(|found| is_keyed(request, &found.stored)) {
         None => {
             if completeness == Completeness::Complete {
@@ -74,7 +74,7 @@ pub(in crate::proxy) async fn look_up_variant(
     request: &CacheRequest,
     location: CacheLocation,
 ) -> RequestLookup {
-    let lookup = proxy.store.find(&location.key, &request.inbound.target).await;
+    let lookup = proxy.store.find(&location.key, &request.inbound.target, request.memory()).await;
     let found = lookup.found.and_then(|found| variant(&location, found));
     RequestLookup { location, found, completeness: lookup.completeness, not_sharable: None }
 }
@@ -95,7 +95,9 @@ pub(in crate::proxy) fn variant(location: &CacheLocation, found: FoundValue) -> 
 /// list, but not the variant; `None` if it has nothing that it can answer with by itself.
 pub(in crate::proxy) fn look_up_in_memory(proxy: &Proxy, request: &CacheRequest) -> Option<RequestLookup> {
     let target = &request.inbound.target;
-    let FoundValue { stored, tier, key_generation } = proxy.store.find_in_memory(&request.key, target)?;
+    let memory = request.memory();
+    let FoundValue { stored, tier, key_generation } =
+        proxy.store.find_in_memory(&request.key, target, memory)?;
     if !is_keyed(request, &stored) {
         return None;
     }
@@ -107,7 +109,7 @@ pub(in crate::proxy) fn look_up_in_memory(proxy: &Proxy, request: &CacheRequest)
         StoredValue::Variants(variants) => variants,
     };
     let location = request.variant(key_generation, variants);
-    let found = proxy.store.find_in_memory(&location.key, target);
+    let found = proxy.store.find_in_memory(&location.key, target, memory);
     let found = found.and_then(|found| variant(&location, found));
     Some(RequestLookup { found, ..RequestLookup::nothing(location) })
 }
@@ -118,7 +120,7 @@ pub(in crate::proxy) fn just_stored(
     request: &CacheRequest,
     location: &CacheLocation,
 ) -> Option<CacheHit> {
-    let found = proxy.store.find_in_memory(&location.key, &request.inbound.target)?;
+    let found = proxy.store.find_in_memory(&location.key, &request.inbound.target, request.memory())?;
     let (entry, tier) = if location.variants.is_some() {
         variant(location, found)?
     } else {

@@ -52,7 +52,7 @@ impl FleetListener {
 
     /// Publishes one sync, and waits for its acknowledgements: until the deadline, or, if nodes may
     /// not have registered again, for a part of that time.
-    async fn sync_once(
+    pub(super) async fn sync_once(
         &self,
         redis: &Client,
         names: &[u128],

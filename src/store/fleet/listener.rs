@@ -21,6 +21,7 @@ use crate::limits::PURGE_SYNCS_MAX;
 use crate::redis::{Client, CommandError, ConnectedServer, FleetChannel, TrackingListener};
 use crate::store::fleet::lease_waiters::LeaseWaiters;
 use crate::store::fleet::sync::{SyncAck, SyncRequest, SyncTally, hexadecimal};
+use crate::store::fleet::waiting_writes::WaitingWrites;
 use crate::store::metrics::{ChangeKind, Metrics};
 use crate::store::namespace::{LEASE_PREFIX, LOG_NAME, TAG_PREFIX};
 use crate::store::purge::log::PurgeLog;
@@ -46,6 +47,8 @@ pub(in crate::store) struct FleetListener {
     /// The acknowledgements of each sync of this worker; only while a purge waits.
     pub(super) tallies: RefCell<HashMap<u64, watch::Sender<SyncTally>>>,
     leases: LeaseWaiters,
+    /// The writes of this worker that wait for a sync.
+    pub(super) writes: WaitingWrites,
     /// The signal that Redis has pushed a change of the purge log.
     log_changed: Notify,
     /// The shared read of the purge log.
@@ -84,6 +87,7 @@ impl FleetListener {
             received,
             tallies: RefCell::default(),
             leases: LeaseWaiters::default(),
+            writes: WaitingWrites::default(),
             log_changed: Notify::new(),
             log_query: PurgeStateQuery::new(),
         };

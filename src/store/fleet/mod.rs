@@ -9,3 +9,5 @@ pub(super) mod register;
 pub(super) mod registry;
 pub(super) mod round;
 pub(super) mod sync;
+pub(super) mod waiting_writes;
+mod write_sync;

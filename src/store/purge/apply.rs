@@ -39,7 +39,7 @@ impl Store {
         for key in &keys {
             self.shared.watches.changed(key.short());
         }
-        let unconfirmed = UnconfirmedPurge { store: self, scopes, strength, begun: time::now() };
+        let unconfirmed = UnconfirmedPurge::new(self, scopes, strength);
         if self.redis.as_ref().is_some_and(|redis| !redis.disconnected_for(&self.shared.log_name()).is_zero())
         {
             // Redis is away: this process does not wait for its answer.
@@ -149,7 +149,7 @@ impl Store {
     }
 
     /// Returns the writer of purges; `None` if memory runs alone.
-    fn writer(&self) -> Option<PurgeWriter<'_>> {
+    pub(in crate::store) fn writer(&self) -> Option<PurgeWriter<'_>> {
         self.redis.as_ref().map(|redis| PurgeWriter { shared: &self.shared, redis })
     }
 
@@ -183,51 +183,23 @@ impl Store {
         }
         Vec::new()
     }
-
-    /// Purges the tags and groups that an origin's answer shows as changed. This process uses none
-    /// of their entries once this returns; it does not wait for other nodes. A failure of Redis is
-    /// counted.
-    pub async fn purge_changed(&self, changed: &[PurgeScope]) {
-        let unconfirmed = UnconfirmedPurge {
-            store: self,
-            scopes: changed,
-            strength: PurgeStrength::Hard,
-            begun: time::now(),
-        };
-        match self.purge_tags(changed).await {
-            Ok(()) => unconfirmed.confirmed(),
-            Err(_) => self.metrics.removal_lost(),
-        }
-    }
-
-    async fn purge_tags(&self, changed: &[PurgeScope]) -> Result<(), PurgeError> {
-        let tags = changed.iter().filter_map(PurgeScope::tag_digest);
-        let Some(writer) = self.writer() else {
-            tags.for_each(|tag| self.shared.purges.purge_tag(tag, PurgeStrength::Hard, time::now()));
-            return Ok(());
-        };
-        let generation = writer.record(BulkPurge::Counted).await?.generation;
-        let done =
-            together(tags.clone().map(|tag| writer.write_tag(tag, generation, PurgeStrength::Hard))).await;
-        // Redis pushes these invalidations as well, and to this connection it may have done so
-        // already.
-        tags.for_each(|tag| self.shared.purges.invalidate_tag(tag.0));
-        self.shared.purges.invalidate();
-        done.into_iter().collect()
-    }
 }
 
 /// A purge that Redis has not confirmed. Unless it succeeds, it holds in this process.
-struct UnconfirmedPurge<'a> {
+pub(in crate::store) struct UnconfirmedPurge<'a> {
     store: &'a Store,
     scopes: &'a [PurgeScope],
     strength: PurgeStrength,
     begun: Timestamp,
 }
 
-impl UnconfirmedPurge<'_> {
+impl<'a> UnconfirmedPurge<'a> {
+    pub(in crate::store) fn new(store: &'a Store, scopes: &'a [PurgeScope], strength: PurgeStrength) -> Self {
+        Self { store, scopes, strength, begun: time::now() }
+    }
+
     /// Ends the purge as a success.
-    fn confirmed(self) {
+    pub(in crate::store) fn confirmed(self) {
         self.store.shared.purges.clear_local(self.scopes, self.strength, self.begun);
         std::mem::forget(self);
     }

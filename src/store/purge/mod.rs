@@ -2,7 +2,9 @@
 
 pub(super) mod apply;
 mod cached;
+pub(super) mod changed;
 mod history;
+pub(super) mod hold;
 mod judge;
 pub(super) mod local;
 pub(super) mod log;
@@ -15,6 +17,7 @@ pub(super) mod repeat;
 pub(super) mod runs;
 pub(super) mod state;
 pub(super) mod tag_changes;
+mod unless_held;
 pub(super) mod verdict;
 pub(super) mod watch;
 mod write;

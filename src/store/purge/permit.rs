@@ -10,6 +10,7 @@ use std::time::Instant;
 use crate::entry::{KeyGeneration, PurgeGeneration};
 use crate::key::CacheKey;
 use crate::limits::FETCH_STORED_MAX;
+use crate::store::purge::hold::HoldQuery;
 use crate::store::purge::state::PurgeState;
 use crate::store::purge::watch::{InvalidationSigns, InvalidationWatch};
 use crate::time;
@@ -27,9 +28,16 @@ pub struct StorePermit {
     /// The number of changes of the purge log that the process had seen.
     pub(in crate::store) changes: u64,
     pub(in crate::store) begun: Instant,
+    /// The question whether a write held the answers of the route when the fetch began.
+    pub(in crate::store) hold: HoldQuery,
 }
 
 impl StorePermit {
+    /// Returns whether a write held the answers of the route when the fetch began.
+    pub(in crate::store) async fn is_held(&self) -> bool {
+        self.hold.is_held().await
+    }
+
     /// Returns whether an invalidation has superseded the fetch, or whether the fetch has taken
     /// longer than tombstones are kept.
     pub fn is_superseded(&self) -> bool {

@@ -15,7 +15,7 @@ use crate::key::{CacheKey, Target};
 use crate::limits::WARM_CONNECT_RETRY;
 use crate::redis::{Client, Command, CommandError, Reply, TrackedVersion};
 use crate::store::handle::Store;
-use crate::store::lookup::{Completeness, FoundValue, Lookup, Tier};
+use crate::store::lookup::{Completeness, FoundValue, Lookup, MemoryUse, Tier};
 use crate::store::metrics::{ChangeKind, LookupOutcome};
 use crate::store::purge::log::{PurgeLog, PurgeStatus};
 use crate::store::purge::verdict::{CheckedAt, Consistency, PurgeSnapshot, PurgeVerdict};
@@ -28,16 +28,19 @@ impl Store {
     /// round trip, and a second one after a purge that may cover the entry.
     ///
     /// Cancel safe: nothing is half done; the pool drops a late reply in order.
-    pub async fn find(&self, key: &CacheKey, target: &Target) -> Lookup {
+    pub async fn find(&self, key: &CacheKey, target: &Target, memory: MemoryUse) -> Lookup {
         let held = self.shared.memory.as_ref().and_then(|memory| memory.get(key.short()));
         let Some(redis) = &self.redis else {
             return held.map_or(Lookup::nothing(), |held| self.find_memory_only(key, target, held));
         };
-        if let Some(held) = held.as_ref().filter(|held| held.trust.holds(&self.shared.tracking)) {
+        if let Some(held) = held.as_ref().filter(|held| self.may_answer(held, memory)) {
             match self.purge_status(redis, &held.bytes, target, PurgeSnapshot::default(), held.checked).await
             {
                 Ok((status, checked)) => return self.memory_lookup(key, held, status, checked),
-                Err(why) => return self.find_unavailable(redis, key, target, Some(held.clone()), why),
+                Err(why) => {
+                    let held = Some(held.clone()).filter(|_| memory == MemoryUse::Usual);
+                    return self.find_unavailable(redis, key, target, held, why);
+                }
             }
         }
         let name = self.name(key);
@@ -89,14 +92,26 @@ impl Store {
                 }
                 Lookup::nothing()
             }
-            Err(why) => self.find_unavailable(redis, key, target, held, why),
+            Err(why) => {
+                let held = held.filter(|_| memory == MemoryUse::Usual);
+                self.find_unavailable(redis, key, target, held, why)
+            }
         }
     }
 
+    /// Returns whether memory may answer with this entry without Redis.
+    fn may_answer(&self, held: &MemoryEntry, memory: MemoryUse) -> bool {
+        held.trust.holds(&self.shared.tracking)
+            && match memory {
+                MemoryUse::Usual => true,
+                MemoryUse::TrackedOnly => held.trust.is_tracked(),
+            }
+    }
+
     /// Looks up `key` in memory only; returns an entry if memory may answer without Redis.
-    pub fn find_in_memory(&self, key: &CacheKey, target: &Target) -> Option<FoundValue> {
+    pub fn find_in_memory(&self, key: &CacheKey, target: &Target, memory: MemoryUse) -> Option<FoundValue> {
         let held = self.shared.memory.as_ref()?.get(key.short())?;
-        if !held.trust.holds(&self.shared.tracking) {
+        if !self.may_answer(&held, memory) {
             return None;
         }
         let revision = self.shared.purges.revision();

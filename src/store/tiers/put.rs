@@ -26,10 +26,16 @@ use crate::store::together::together;
 use crate::store::trust::EntryTrust;
 use crate::time::{self, millis};
 
-/// The error of a put whose answer a change has superseded; it has not been stored.
+/// The reason why an answer has not been stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("superseded by a change")]
-pub struct Superseded;
+pub enum PutRefusal {
+    /// A change has superseded the fetch.
+    #[error("superseded by a change")]
+    Superseded,
+    /// A write holds the answers of its tag.
+    #[error("held by a write")]
+    Held,
+}
 
 impl Store {
     /// Stores a value in both tiers for `lifetime`, with the tags by which it may be purged. A
@@ -38,8 +44,8 @@ impl Store {
     /// Under the key of the permit's resource, the answer does not overwrite a later purge. Any
     /// other key belongs to a variant, which lookups find through the list at the resource's key.
     ///
-    /// Memory has the value after the first poll; dropping the future loses at most the copy in
-    /// Redis.
+    /// Memory has the value after the first poll, unless writes hold answers of the route; dropping
+    /// the future loses at most the copy in Redis.
     pub async fn put(
         &self,
         key: &CacheKey,
@@ -47,9 +53,12 @@ impl Store {
         tags: &[TagDigest],
         lifetime: Duration,
         permit: &StorePermit,
-    ) -> Result<(), Superseded> {
+    ) -> Result<(), PutRefusal> {
+        if permit.is_held().await {
+            return Err(PutRefusal::Held);
+        }
         if permit.is_superseded() {
-            return Err(Superseded);
+            return Err(PutRefusal::Superseded);
         }
         let version = EntryVersion {
             key_generation: permit.key_generation,
@@ -88,7 +97,7 @@ impl Store {
             Ok(WriteOutcome::Refused) => {
                 self.metrics.superseded();
                 self.drop_this_from_memory(key, &bytes);
-                Err(Superseded)
+                Err(PutRefusal::Superseded)
             }
             Ok(WriteOutcome::ReadBack(head, version)) => {
                 let is_ours = bytes.starts_with(&head) && head.len() == HEADER_BYTES;
@@ -226,8 +235,8 @@ impl Store {
         bytes: Bytes,
         trust: EntryTrust,
         permit: &StorePermit,
-    ) -> Result<(), Superseded> {
-        let mut outcome = Err(Superseded);
+    ) -> Result<(), PutRefusal> {
+        let mut outcome = Err(PutRefusal::Superseded);
         permit.watch.unless_superseded(|| {
             if let Some(memory) = &self.shared.memory {
                 memory.insert(key.short(), MemoryEntry { bytes, trust, checked: CheckedAt::NEVER });
@@ -245,7 +254,7 @@ impl Store {
         bytes: Bytes,
         trust: EntryTrust,
         permit: &StorePermit,
-    ) -> Result<(), Superseded> {
+    ) -> Result<(), PutRefusal> {
         if self.has_another(key, &bytes) {
             Ok(())
         } else {
