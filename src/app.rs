@@ -7,6 +7,7 @@
 mod liveness;
 mod operators;
 mod reload;
+mod routes_switch;
 mod running;
 mod supervise;
 
@@ -29,6 +30,7 @@ use tracing::{error, info, warn};
 use self::liveness::Liveness;
 use self::operators::{OperatorsShutdown, ServingWorker};
 use self::reload::{ReloadableParts, ReloadableTls};
+use self::routes_switch::RoutesSwitch;
 use crate::admin::{AdminService, ReloadQueue};
 use crate::answer_budget::AnswerHold;
 use crate::config::{self, Settings};
@@ -91,7 +93,8 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
         );
     }
     let tls = tls.zip(tls_options).map(|(listener, options)| ReloadableTls::new(listener, options));
-    let parts = ReloadableParts::new(tls, access.token.clone(), requests);
+    let switch = RoutesSwitch::new(routes.clone(), workers.len(), store.body_bytes_max);
+    let parts = ReloadableParts::new(tls, access.token.clone(), switch.clone(), requests);
     let liveness = Liveness::of(workers.len());
     let shared = ProcessShared {
         store: store::StoreShared::new(store.registered_at(addr.port()), &registry),
@@ -99,6 +102,7 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
         proxy,
         rules,
         routes,
+        switch,
         access,
         reloads,
         redis_start_timeout,
@@ -159,6 +163,7 @@ fn listen(
 struct ProcessShared {
     rules: policy::CacheRules,
     routes: Option<Arc<RouteTable>>,
+    switch: RoutesSwitch,
     proxy: proxy::Options,
     access: admin::Options,
     reloads: ReloadQueue,
@@ -245,6 +250,7 @@ impl WorkerParts {
         );
         let mut tasks = JoinSet::new();
         tasks.spawn_local(shared.liveness.answer(number));
+        tasks.spawn_local(shared.switch.follow(number, Rc::clone(&proxy)));
 
         let drain = shutdown.clone();
         let list = keep_warm_list(number, Rc::clone(&store), shutdown.clone());

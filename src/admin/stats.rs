@@ -15,7 +15,7 @@ use super::query::{self, QueryError};
 use super::response::{AdminResponse, json};
 use crate::json::{JsonObject, object};
 use crate::label::Label;
-use crate::limits::{TOP_PATH_BYTES_MAX, TOP_PATHS_SHOWN_MAX};
+use crate::limits::{REGISTERED_NAME_BYTES_MAX, TOP_PATH_BYTES_MAX, TOP_PATHS_SHOWN_MAX};
 use crate::proxy::{self, Proxy};
 use crate::store::{ConnectionState, ServerState, Store};
 use crate::telemetry::{BUCKET_BOUNDS, MetricSnapshot, Registry, percentile};
@@ -61,6 +61,12 @@ pub(super) async fn answer(source: &StatsSource, uri: &Uri) -> Result<AdminRespo
             number(object, &snapshot, "in_flight", "cachewarp_redis_commands_in_flight");
             numbers(object, &snapshot, "commands", "cachewarp_redis_commands");
             number(object, &snapshot, "reconnects", "cachewarp_redis_reconnects");
+            let others = source.store.nodes_with_other_rules();
+            object.texts(
+                "nodes_with_other_rules",
+                others.iter().map(String::as_str),
+                REGISTERED_NAME_BYTES_MAX,
+            );
             object.objects("servers", source.store.servers().iter(), write_server);
             object.objects("each", source.store.connections().iter(), write_connection);
         });

@@ -1,8 +1,8 @@
 //! The reload: the settings that change without a restart, read again and applied at once.
 //!
-//! A reload first reads everything (settings, certificates) and then replaces everything, so a
-//! wrong file changes nothing. Workers read the shared parts at each use: once a reload returns,
-//! all of them use the new ones.
+//! A reload first reads everything (settings, routes, certificates) and then replaces everything,
+//! so a wrong file changes nothing. Workers read the shared parts at each use, and switch to new
+//! routes by themselves (`routes_switch.rs`): once a reload returns, all of them use the new ones.
 //!
 //! To add a part: keep its handle in [`ReloadableParts`], prepare it in [`ReloadableParts::reload`]
 //! where it may fail, and install it behind all preparations.
@@ -13,8 +13,9 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use tokio::sync::mpsc;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
+use super::routes_switch::RoutesSwitch;
 use crate::admin::{ReloadOutcome, ReloadRequest};
 use crate::config::Settings;
 use crate::secret::SharedSecret;
@@ -38,6 +39,7 @@ impl SettingsSource {
 pub(super) struct ReloadableParts {
     pub(super) tls: Option<ReloadableTls>,
     pub(super) token: SharedSecret,
+    routes: RoutesSwitch,
     /// The operators that wait for a reload.
     requests: mpsc::Receiver<ReloadRequest>,
     /// The operators that the next reload answers.
@@ -62,9 +64,10 @@ impl ReloadableParts {
     pub(super) fn new(
         tls: Option<ReloadableTls>,
         token: SharedSecret,
+        routes: RoutesSwitch,
         requests: mpsc::Receiver<ReloadRequest>,
     ) -> Self {
-        Self { tls, token, requests, waiting: Vec::new() }
+        Self { tls, token, routes, requests, waiting: Vec::new() }
     }
 
     /// Waits until an operator requests a reload. Cancel safe.
@@ -77,11 +80,11 @@ impl ReloadableParts {
     }
 
     /// Reads the settings and replaces the parts; answers the operators that wait by now.
-    pub(super) fn reload(&mut self, source: &SettingsSource) {
+    pub(super) async fn reload(&mut self, source: &SettingsSource) {
         while let Ok(request) = self.requests.try_recv() {
             self.waiting.push(request);
         }
-        let outcome = self.replace(source);
+        let outcome = self.replace(source).await;
         match &outcome {
             Ok(parts) => info!(parts = parts.join(", "), "reloaded"),
             Err(reason) => error!(reason, "nothing was reloaded; the previous settings stay"),
@@ -91,8 +94,9 @@ impl ReloadableParts {
         }
     }
 
-    fn replace(&mut self, source: &SettingsSource) -> ReloadOutcome {
+    async fn replace(&mut self, source: &SettingsSource) -> ReloadOutcome {
         let settings = (source.read)()?;
+        self.routes.check(settings.routes.as_deref()).map_err(|error| error.to_string())?;
         let mut parts = Vec::new();
         // A listener does not change between plain HTTP and TLS.
         let options = settings.workers.first().and_then(|worker| worker.server.tls.clone());
@@ -116,6 +120,14 @@ impl ReloadableParts {
             tls.listener.install(prepared);
             (tls.options, tls.files) = (options, files);
             parts.push("certificates");
+        }
+        if self.routes.concerns(settings.routes.as_deref()) {
+            let overrides = settings.routes.as_ref().map(|routes| routes.overrides()).unwrap_or_default();
+            self.routes.publish(settings.routes).await;
+            for line in overrides {
+                warn!("{line}");
+            }
+            parts.push("routes");
         }
         Ok(parts)
     }

@@ -74,13 +74,15 @@ impl RunningProxy {
                     Some(()) = after(reload_at, hangup.recv()) => match &control.settings {
                         Some(settings) => {
                             reload_at = Instant::now() + RELOAD_SPACING;
-                            self.reload(settings, &control.supervisor);
+                            self.reload(settings, &control.supervisor).await;
                         }
                         None => ignore("SIGHUP"),
                     },
                     () = after(reload_at, self.parts.awaited()), if control.settings.is_some() => {
                         reload_at = Instant::now() + RELOAD_SPACING;
-                        control.settings.iter().for_each(|settings| self.reload(settings, &control.supervisor));
+                        if let Some(settings) = &control.settings {
+                            self.reload(settings, &control.supervisor).await;
+                        }
                     }
                     _ = files.tick(), if self.parts.has_files() => self.parts.watch_files(),
                     () = next(&mut signs) => {
@@ -110,9 +112,9 @@ impl RunningProxy {
         self.stop()
     }
 
-    fn reload(&mut self, settings: &SettingsSource, supervisor: &Supervisor) {
+    async fn reload(&mut self, settings: &SettingsSource, supervisor: &Supervisor) {
         supervisor.notify(ServiceState::Reloading);
-        self.parts.reload(settings);
+        self.parts.reload(settings).await;
         supervisor.notify(ServiceState::Ready);
     }
 }

@@ -37,6 +37,8 @@ pub const PROBE_HEAD_BYTES_MAX: usize = ORIGIN_HEAD_BYTES_MAX + EXPLANATION_BYTE
 pub const RELOADS_QUEUED_MAX: usize = 16;
 /// Time for which `POST /reload` waits for the end of the reload.
 pub const RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for which a reload waits until every worker uses the new routes.
+pub const ROUTES_SWITCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time between the begins of two reloads. Signals and requests meanwhile share the next one.
 pub const RELOAD_SPACING: Duration = Duration::from_millis(200);
 /// Interval between two looks at the files of certificates.

@@ -47,7 +47,7 @@ pub(super) async fn answer(
     reached: &Cell<OriginReached>,
     _permit: RequestPermit,
 ) -> ProxyAnswer {
-    let resource = proxy.rules.resource_key(&inbound.target);
+    let resource = inbound.rule_set.resource_key(&inbound.target);
     // Only the response to a `POST` can be stored.
     let before = (inbound.method == Method::POST).then(|| proxy.store.permit(&resource, KeyGeneration::NONE));
     let requested = time::now();
@@ -135,7 +135,9 @@ fn storable_for_gets(
     if inbound.method != Method::POST || !response.headers().contains_key(CONTENT_LOCATION) {
         return None;
     }
-    let RuledRequest { rules, passes: None } = proxy.rules.of_get(&inbound.target) else { return None };
+    let RuledRequest { rules, passes: None } = inbound.rule_set.of_get(&inbound.target) else {
+        return None;
+    };
     if !rules.cache.keys.is_asked(&inbound.target) {
         // The origin answered for parameters that the key lacks.
         return None;
@@ -168,8 +170,9 @@ fn invalidate_changed(
     let origin = proxy.origin.outbound().base();
     let targets =
         policy::invalidated(&inbound.method, &inbound.target, origin, response.status(), response.headers());
-    let key =
-        |target: &Target| if *target == inbound.target { resource } else { proxy.rules.resource_key(target) };
+    let key = |target: &Target| {
+        if *target == inbound.target { resource } else { inbound.rule_set.resource_key(target) }
+    };
     let changed: Vec<CacheKey> = targets.iter().map(key).collect();
     for key in &changed {
         proxy.store.supersede(key);

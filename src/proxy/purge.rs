@@ -47,7 +47,8 @@ impl Proxy {
     }
 
     fn scopes(&self, order: &PurgeOrder) -> Vec<PurgeScope> {
-        order.scopes(|target| self.rules.resource_key(target))
+        let rules = self.rules();
+        order.scopes(|target| rules.resource_key(target))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::origin::{FetchPurpose, OutboundHeads, OutboundRequest};
 use crate::policy::{self, CacheRules, Initiator, RequestFacts, Reuse, RulesDigest, StoredFacts};
 use crate::proxy::explain::notes::{ExplainNotes, Explanation, RuleQuestion};
 use crate::proxy::lookup::location::CacheLocation;
-use crate::proxy::rules::RequestRules;
+use crate::proxy::rules::{RequestRules, RuleSet};
 use crate::request_fields::{PARTIAL_FIELDS, is_partial_field};
 use crate::store::MemoryUse;
 use crate::telemetry::access::RequestRecord;
@@ -44,6 +44,8 @@ pub(in crate::proxy) struct InboundRequest {
     pub(in crate::proxy) notes: ExplainNotes,
     /// The rules of the request.
     pub(in crate::proxy) rules: Rc<RequestRules>,
+    /// The rules of all requests, of the generation of this one.
+    pub(in crate::proxy) rule_set: Rc<RuleSet>,
     /// The line of the access log, if the request has one.
     pub(in crate::proxy) record: RequestRecord,
     client: OnceCell<ClientNetwork>,
@@ -56,10 +58,10 @@ impl InboundRequest {
         headers: HeaderMap,
         caller: Caller,
         notes: ExplainNotes,
-        rules: Rc<RequestRules>,
+        (rules, rule_set): (Rc<RequestRules>, Rc<RuleSet>),
     ) -> Self {
         let record = RequestRecord::default();
-        Self { method, target, headers, caller, notes, rules, record, client: OnceCell::new() }
+        Self { method, target, headers, caller, notes, rules, rule_set, record, client: OnceCell::new() }
     }
 
     /// Sets the line of the access log.
@@ -109,6 +111,8 @@ pub(in crate::proxy) struct FetchKey {
     pub(in crate::proxy) requester: RequesterClass,
     /// The rules that decide on its response.
     pub(in crate::proxy) rules: RulesDigest,
+    /// The generation of all rules.
+    pub(in crate::proxy) generation: u64,
 }
 
 /// The requests that a table's fetches answer.
@@ -168,7 +172,8 @@ impl CacheRequest {
         let headers = variants.map(|variants| variants.fields.lines(&client.headers)).unwrap_or_default();
         let caller = Caller { certificate: ClientCertificate::None, ..client.caller };
         let (method, target) = (Method::GET, client.target.clone());
-        let (notes, rules) = (ExplainNotes::default(), Rc::clone(&client.rules));
+        let notes = ExplainNotes::default();
+        let rules = (Rc::clone(&client.rules), Rc::clone(&client.rule_set));
         let inbound = InboundRequest::new(method, target, headers, caller, notes, rules);
         Self { initiator: Initiator::Refresh, ..Self::new(inbound) }
     }
@@ -260,6 +265,6 @@ impl CacheRequest {
         } else {
             RequesterClass::Anonymous
         };
-        FetchKey { key, requester, rules: self.facts.rules() }
+        FetchKey { key, requester, rules: self.facts.rules(), generation: self.inbound.rules.generation }
     }
 }

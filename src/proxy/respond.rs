@@ -80,9 +80,10 @@ impl Proxy {
         }
         // The host of the key is the host that the client addressed.
         let mut route = route.map_target(|target| outbound.addressed(target, &parts.headers, caller.peer));
+        let rule_set = self.rules();
         let ruled = match route.target() {
-            Some(target) => self.rules.of(&parts.method, target),
-            None => RuledRequest::of(self.rules.settings()),
+            Some(target) => rule_set.of(&parts.method, target),
+            None => RuledRequest::of(rule_set.settings()),
         };
         if let Some(reason) = ruled.passes {
             route = route.into_uncached(reason);
@@ -91,7 +92,7 @@ impl Proxy {
         let client = parts.extensions.remove::<OnUpgrade>();
         let inbound = |target| {
             notes.note(|explanation| {
-                let key = self.rules.resource_key(&target);
+                let key = rule_set.resource_key(&target);
                 explanation.target(&target, key, self.store.namespace());
                 explanation.ruled(&ruled);
             });
@@ -99,6 +100,7 @@ impl Proxy {
             record.note(|facts| facts.route = rules.logged_route());
             let mut headers = parts.headers;
             self.origin.outbound().strip_unvouched(&mut headers, &rules.cache.keys, caller.peer);
+            let rules = (rules, rule_set);
             InboundRequest::new(parts.method, target, headers, caller, notes, rules).recorded(record)
         };
         match route {
@@ -255,7 +257,7 @@ impl Proxy {
         mut answer: ProxyAnswer,
         address_permit: Option<AddressPermit>,
     ) -> Response<AdmittedBody> {
-        policy::strip_tags(answer.response.headers_mut(), &self.rules.settings().cache);
+        policy::strip_tags(answer.response.headers_mut(), &self.tag_rules);
         begun.notes.attach(&mut answer);
         let took = time::instant().duration_since(begun.at);
         self.metrics.answered(begun.method, &answer, took);

@@ -1,7 +1,8 @@
 //! The rules of requests: the settings, and the members of the route that a request matches.
 //!
-//! Every set of rules is made when the process starts, so a request takes one of them and a hit
-//! decides nothing anew. Without a routes file, all requests have the rules of the settings.
+//! Every set of rules is made when the process starts or reloads the routes, so a request takes one
+//! of them and a hit decides nothing anew. A request keeps its set until it ends. Without a routes
+//! file, all requests have the rules of the settings.
 //!
 //! **Invariant:** members that allow storing are part of the rules of a plain path only.
 
@@ -32,6 +33,8 @@ pub(in crate::proxy) struct RequestRules {
     pub(in crate::proxy) origin_head_timeout: Option<Duration>,
     /// The time between two pieces of the origin's response; the setting if it is `None`.
     pub(in crate::proxy) origin_body_timeout: Option<Duration>,
+    /// The number of reloads of the routes before this one.
+    pub(in crate::proxy) generation: u64,
     /// The name of the route that the rules belong to, shared with lines of the access log.
     pub(in crate::proxy) route: Option<Arc<str>>,
     /// The use of memory for the responses of the route.
@@ -91,12 +94,14 @@ impl RuleSet {
         cache: CacheRules,
         options: &Options,
         routes: Option<Arc<RouteTable>>,
+        generation: u64,
     ) -> Self {
         let settings = RequestRules {
             cache,
             collapse_timeout: options.collapse_timeout,
             origin_head_timeout: None,
             origin_body_timeout: None,
+            generation,
             route: None,
             memory: MemoryUse::Usual,
             guarantee: WriteGuarantee::None,
@@ -180,6 +185,7 @@ impl RequestRules {
             collapse_timeout: members.collapse_timeout.unwrap_or(self.collapse_timeout),
             origin_head_timeout: members.origin_head_timeout,
             origin_body_timeout: members.origin_body_timeout,
+            generation: self.generation,
             route: Some(route.name.as_ref().into()),
             memory: match guarantee {
                 WriteGuarantee::None => MemoryUse::Usual,

@@ -29,7 +29,10 @@ use crate::time;
 /// The proxy of one worker.
 pub struct Proxy {
     pub(in crate::proxy) options: Options,
-    pub(in crate::proxy) rules: RuleSet,
+    /// The rules of requests that arrive now.
+    rules: RefCell<Rc<RuleSet>>,
+    /// The rules by which answers lose their tags. No route changes them.
+    pub(in crate::proxy) tag_rules: CacheRules,
     pub(in crate::proxy) shared: ProxyShared,
     pub(in crate::proxy) store: Rc<Store>,
     pub(in crate::proxy) origin: OriginClient,
@@ -52,11 +55,14 @@ impl Proxy {
         registry: &Registry,
     ) -> Rc<Self> {
         let metrics = Metrics::new(registry);
-        let rules = RuleSet::new(rules, &options, routes);
+        store.set_rules(routes.as_ref().map_or(0, |routes| routes.digest()));
+        let tag_rules = rules.clone();
+        let rules = RefCell::new(Rc::new(RuleSet::new(rules, &options, routes, 0)));
         let json = RefCell::new(JsonCheck::new());
         Rc::new(Self {
             options,
             rules,
+            tag_rules,
             shared,
             store,
             origin,
@@ -65,6 +71,19 @@ impl Proxy {
             metrics,
             fetch_took: Cell::default(),
         })
+    }
+
+    /// Uses these routes for the requests that arrive from now on. Each request in progress keeps
+    /// its rules.
+    pub fn use_routes(&self, routes: Option<Arc<RouteTable>>, generation: u64) {
+        self.store.set_rules(routes.as_ref().map_or(0, |routes| routes.digest()));
+        let cache = self.rules().settings().cache.clone();
+        self.rules.replace(Rc::new(RuleSet::new(cache, &self.options, routes, generation)));
+    }
+
+    /// Returns the rules of requests that arrive now.
+    pub(in crate::proxy) fn rules(&self) -> Rc<RuleSet> {
+        Rc::clone(&self.rules.borrow())
     }
 
     /// Waits at most `timeout` for fetches to finish and be stored, then closes the store.

@@ -62,11 +62,23 @@ impl PurgeOutcome {
         let outcome = Self::of(result);
         json::object(|object| {
             match result {
-                Ok(PurgeResult { nodes, confirmed, unconfirmed, dropped, coarser, replication }) => {
+                Ok(PurgeResult {
+                    nodes,
+                    confirmed,
+                    unconfirmed,
+                    dropped,
+                    other_rules,
+                    coarser,
+                    replication,
+                }) => {
                     object.word("outcome", outcome.word());
                     object.number("nodes", (*nodes).into());
                     object.number("confirmed", (*confirmed).into());
-                    for (name, nodes) in [("unconfirmed", unconfirmed), ("dropped", dropped)] {
+                    for (name, nodes) in [
+                        ("unconfirmed", unconfirmed),
+                        ("dropped", dropped),
+                        ("nodes_with_other_rules", other_rules),
+                    ] {
                         if !nodes.is_empty() {
                             object.texts(name, nodes.iter().map(String::as_str), REGISTERED_NAME_BYTES_MAX);
                         }
@@ -166,6 +178,12 @@ mod tests {
                 Some(2),
                 202,
                 r#""outcome":"not-everywhere","nodes":3,"confirmed":1,"unconfirmed":["cache-1:8000","b"],"dropped":["b"],"found":2"#,
+            ),
+            (
+                Ok(PurgeResult { other_rules: vec!["b".to_owned()], ..PurgeResult::counted(3, 2) }),
+                None,
+                202,
+                r#""outcome":"not-everywhere","nodes":3,"confirmed":2,"nodes_with_other_rules":["b"],"found":"unknown""#,
             ),
             (
                 Ok(PurgeResult { replication: Replication::Some, ..PurgeResult::counted(3, 3) }),

@@ -12,10 +12,14 @@ use crate::key::{QueryFilter, QueryOrder};
 use crate::label::Label;
 use crate::policy::{ClientCacheControl, ContentTypes, IgnoredCookies};
 
-use crate::routes::route::{Route, RouteCaching, RouteMembers, StaleUse, listed};
+use crate::routes::pattern::HostPattern;
+use crate::routes::route::{Route, RouteCaching, RouteMembers, StaleUse, WriteWait, listed};
 
 /// Separates the digests of this layout from other uses of the hash.
 const RULES_DOMAIN: &[u8] = b"cw-rules-1";
+
+/// Separates the digests of all routes from those of one.
+const TABLE_DOMAIN: &[u8] = b"cw-routes-1";
 
 /// A hasher of fields that have a name and a value, both behind their length.
 struct RulesHasher(blake3::Hasher);
@@ -73,6 +77,26 @@ pub(super) fn rules_digest(route: &Route) -> [u8; 8] {
         digest = *head;
     }
     digest
+}
+
+/// Computes the digest of all routes: the rules of each, the requests that it matches, and its
+/// writes. It is not zero, the digest of a node without routes.
+pub(super) fn table_digest(routes: &[Route]) -> u64 {
+    let mut hash = RulesHasher(blake3::Hasher::new());
+    hash.field(TABLE_DOMAIN);
+    for route in routes {
+        hash.member("rules", [route.rules_digest()]);
+        hash.member("methods", route.methods.iter().map(|method| method.as_str().as_bytes()));
+        hash.word("host", route.host.as_ref().map(HostPattern::as_str));
+        if let Some(write) = &route.members.on_write {
+            hash.member("purge", write.purge.iter().map(|index| (*index as u64).to_be_bytes()));
+            hash.set("purge_tags", write.purge_tags.iter().map(|tag| tag.text.as_bytes()));
+            hash.word("wait", (write.wait == WriteWait::Confirmed).then_some(""));
+            hash.duration("hold", Some(write.held_for()));
+        }
+    }
+    let digest = hash.0.finalize().as_bytes().first_chunk().map_or(1, |head| u64::from_be_bytes(*head));
+    digest.max(1)
 }
 
 impl RulesHasher {

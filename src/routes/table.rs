@@ -8,6 +8,7 @@ use crate::limits::{ROUTE_DECODED_BYTES_MAX, TAG_BYTES_MAX};
 
 use crate::routes::bytes::{canonical, decode, encode_normal};
 use crate::routes::descent::{Descent, PathBytes, PlainTree};
+use crate::routes::digest::table_digest;
 use crate::routes::readings::{PathReadings, ReadingCoverage, decoded_if_plain, has_single_reading};
 use crate::routes::route::{OnWrite, Route};
 use crate::routes::route_match::{OtherReading, PathForm, RouteMatch};
@@ -23,6 +24,7 @@ pub struct RouteTable {
     plain: PlainTree,
     /// Whether any route has `on_write`.
     has_writes: bool,
+    digest: u64,
 }
 
 /// A route with `on_write` that a reading of a path matches.
@@ -73,7 +75,8 @@ impl RouteTable {
         let tree = PatternTree::of(&routes);
         let plain = PlainTree::of(&tree);
         let has_writes = routes.iter().any(|route| route.members.on_write.is_some());
-        Self { routes, tree, plain, has_writes }
+        let digest = table_digest(&routes);
+        Self { routes, tree, plain, has_writes, digest }
     }
 
     /// Returns the largest body that the setting or any route stores. Every tier holds it.
@@ -276,6 +279,11 @@ impl RouteTable {
     /// Returns the purge of the route that a write matches.
     pub(super) fn on_write(&self, write: &WriteMatch) -> Option<&OnWrite> {
         self.routes.get(write.index)?.members.on_write.as_ref()
+    }
+
+    /// Returns the digest of all routes. Nodes with the same digest store and purge alike.
+    pub fn digest(&self) -> u64 {
+        self.digest
     }
 
     /// Returns whether a write purges anything.

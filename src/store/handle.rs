@@ -114,6 +114,18 @@ impl Store {
         self.board.as_ref().map(|board| board.snapshot(time::instant())).unwrap_or_default()
     }
 
+    /// Sets the digest of the routes that this worker uses, for its acknowledgements.
+    pub fn set_rules(&self, digest: u64) {
+        if let Some(fleet) = &self.fleet {
+            fleet.rules.set(digest);
+        }
+    }
+
+    /// Returns the names of the nodes that used other routes in the last sync of this process.
+    pub fn nodes_with_other_rules(&self) -> Vec<String> {
+        self.shared.fleet.other_rules()
+    }
+
     /// Returns the statistics of each Redis server since the start, by its address.
     pub fn servers(&self) -> Vec<(String, ServerState)> {
         self.board.as_ref().map(StatsBoard::servers).unwrap_or_default()

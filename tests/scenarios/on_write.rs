@@ -10,6 +10,7 @@ use std::time::Duration;
 use cachewarp::time::instant;
 use tempfile::NamedTempFile;
 
+use crate::admin::{admin_request, purge};
 use crate::harness::{Answer, Client, Gate, Origin, Program, Proxy, Redis, Response, Start, until};
 
 const FRESH: (&str, &str) = ("Cache-Control", "max-age=600");
@@ -578,4 +579,28 @@ fn memory_serves_such_routes_only_while_redis_tracks() {
     }
     assert_eq!(origin.count("/accounts/7"), before + 3);
     assert!(from_memory("/ledgers/7"));
+}
+
+/// A node with other routes may store responses without the tags of this one's routes.
+#[test]
+fn a_node_with_other_routes_confirms_nothing() {
+    let (origin, redis) = (api(), Redis::start());
+    let patient = ("redis_timeout", "10s");
+    let [node]: [Proxy; 1] = waiting(&origin, &redis, &[patient]);
+    origin.answer(WRITE, Answer::new(204, &[], ""));
+    until("the node to confirm", || write(&node, "POST", WRITE).field("cache-status").is_none());
+    assert_eq!(purge(&node, r#"{"all":true}"#).status, 200);
+    let [_twin]: [Proxy; 1] = waiting(&origin, &redis, &[patient]);
+    assert_eq!(purge(&node, r#"{"all":true}"#).status, 200, "both have the same routes");
+    let other = Proxy::start_with_redis(&origin.url(), &redis.url(), &[patient, ("node_name", "other")]);
+    until("the node to be named", || {
+        let purged = purge(&node, r#"{"all":true}"#);
+        purged.status == 202 && purged.text().contains(r#","nodes_with_other_rules":["other"],"#)
+    });
+    assert_eq!(write(&node, "POST", WRITE).cache_status(), UNCONFIRMED);
+    let stats = || admin_request(node.admin_addr(), "GET", "/stats", &[], "").text().to_owned();
+    assert!(stats().contains(r#""nodes_with_other_rules":["other"]"#), "{}", stats());
+    drop(other);
+    until("the other node to leave", || purge(&node, r#"{"all":true}"#).status == 200);
+    assert!(stats().contains(r#""nodes_with_other_rules":[]"#), "{}", stats());
 }

@@ -1,11 +1,14 @@
 //! The life cycle of a process: start, readiness, reload, drain, and its supervisor.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+
+use tempfile::NamedTempFile;
 
 use crate::harness::{
     Answer, Authority, Client, Gate, Origin, PATIENCE, Program, Proxy, Redis, Response, Start, TlsClient,
@@ -92,6 +95,163 @@ fn a_reload_needs_json_without_content() {
         assert_eq!(client.response().status, status, "{media} {body}");
     }
     assert_eq!(client::get(admin, "/reload").status, 405);
+}
+
+/// A process with a routes file in front of an origin.
+struct Routed {
+    program: Program,
+    addr: SocketAddr,
+    admin: SocketAddr,
+    file: NamedTempFile,
+}
+
+impl Routed {
+    fn start(origin: &Origin, routes: &str) -> Self {
+        let file = NamedTempFile::new().unwrap();
+        fs::write(file.path(), routes).unwrap();
+        let routes_file = format!("--routes-file={}", file.path().display());
+        let origin_url = format!("--origin-url={}", origin.url());
+        let program = start(&[&origin_url, &routes_file], &[], Some("ADMIN_TOKEN=t"));
+        let (addr, admin) = (program.await_addr(), program.await_admin_addr());
+        Self { program, addr, admin, file }
+    }
+
+    fn reload(&self, routes: &str) -> Response {
+        fs::write(self.file.path(), routes).unwrap();
+        post_reload(self.admin, "t")
+    }
+
+    /// Sends requests over several connections, which reach every worker, and returns the
+    /// `Cache-Status` of each.
+    fn statuses(&self, path: &str) -> Vec<String> {
+        (0..16).map(|_| client::get(self.addr, path).cache_status().to_owned()).collect()
+    }
+}
+
+const FRESH: (&str, &str) = ("Cache-Control", "max-age=600");
+
+#[test]
+fn a_reload_replaces_the_routes_of_every_worker() {
+    let origin = Origin::start();
+    origin.answer("/a", Answer::json_with(&[FRESH], "{}"));
+    let off = "[[route]]\nname = 'a'\npath = '/a'\nmode = 'off'\n";
+    let on = "[[route]]\nname = 'a'\npath = '/a'\nmode = 'on'\n";
+    let routed = Routed::start(&origin, off);
+    let passes = |status: &String| status.starts_with("CacheWarp; fwd=bypass");
+    assert!(routed.statuses("/a").iter().all(passes));
+    for _ in 0..5 {
+        let done = routed.reload(on);
+        assert_eq!(done.text(), r#"{"reloaded":["log_level","admin_token","routes"]}"#);
+        assert!(!routed.statuses("/a").iter().any(passes), "a worker has the old routes");
+        assert_eq!(routed.reload(off).status, 200);
+        assert!(routed.statuses("/a").iter().all(passes), "a worker has the old routes");
+    }
+
+    // A file with errors changes nothing, and every error is reported.
+    let wrong = "[[route]]\nname = 'a'\npth = '/a'\n[[route]]\nname = 'b'\npth = '/b'\n";
+    let refused = routed.reload(wrong);
+    let text = refused.text();
+    assert!(refused.status == 422 && text.contains("line 3") && text.contains("line 6"), "{text}");
+    assert!(routed.statuses("/a").iter().all(passes));
+    let large = "[[route]]\nname = 'a'\npath = '/a'\nmax_body = '2MiB'\n";
+    let refused = routed.reload(large);
+    assert!(refused.status == 422 && refused.text().contains("max_body"), "{}", refused.text());
+    assert!(routed.statuses("/a").iter().all(passes));
+
+    fs::write(routed.file.path(), on).unwrap();
+    routed.program.signal("HUP");
+    until("the signal to take effect", || !routed.statuses("/a").iter().any(passes));
+    fs::write(routed.file.path(), off).unwrap();
+    let admin_addr = format!("--admin-addr={}", routed.admin);
+    let ended = Program::run(&["reload", &admin_addr, "--admin-token=t"]);
+    assert!(ended.code == Some(0) && ended.stdout.contains("routes"), "{} {}", ended.stdout, ended.stderr);
+    assert!(routed.statuses("/a").iter().all(passes));
+}
+
+#[test]
+fn requests_are_answered_during_reloads_of_the_routes() {
+    let origin = Origin::start();
+    origin.answer("/a", Answer::json_with(&[FRESH], "{}"));
+    let file = |number: usize| format!("[[route]]\nname = 'r{number}'\npath = '/a'\n");
+    let routed = Routed::start(&origin, &file(0));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (addr, is_over) = (routed.addr, Arc::clone(&is_over));
+            thread::spawn(move || {
+                let mut client = Client::connect(addr);
+                let mut answers = 0;
+                while !is_over.load(Ordering::SeqCst) {
+                    let answer = client.get("/a");
+                    assert_eq!((answer.status, answer.text()), (200, "{}"));
+                    answers += 1;
+                }
+                answers
+            })
+        })
+        .collect();
+    for number in 1..=20 {
+        assert_eq!(routed.reload(&file(number)).status, 200);
+    }
+    is_over.store(true, Ordering::SeqCst);
+    let answers: Vec<usize> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+    assert!(answers.iter().all(|answers| *answers > 0), "{answers:?}");
+}
+
+#[test]
+fn a_write_in_progress_keeps_its_rules() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    origin.answer("/a", Answer::json_with(&[FRESH, ("Cache-Tag", "t")], "{}"));
+    let answer = "HTTP/1.1 204 No Content\r\n\r\n";
+    origin.answer("/w", Answer::silent().pass(&gate).send(answer));
+    let purging =
+        "[[route]]\nname = 'w'\npath = '/w'\nmethods = ['POST']\non_write = { purge_tags = ['t'] }\n";
+    let other = "[[route]]\nname = 'w'\npath = '/w'\nmethods = ['POST']\norigin_head_timeout = '9s'\n";
+    let routed = Routed::start(&origin, purging);
+    let is_stored = || {
+        let fields = [("Cache-Control", "only-if-cached")];
+        Client::connect(routed.addr).request("GET", "/a", &fields).status == 200
+    };
+    let fill = || {
+        client::get(routed.addr, "/a");
+        until("the response to be stored", is_stored);
+    };
+    fill();
+    let content = [("Content-Length", "0")];
+    let mut before = Client::connect(routed.addr);
+    before.send_head("POST", "/w", &content);
+    gate.await_arrivals(1);
+    assert_eq!(routed.reload(other).status, 200);
+    assert!(is_stored(), "no route changes the rules of this entry");
+    gate.open();
+    assert_eq!(before.response().status, 204);
+    assert!(!is_stored(), "the write began with the rules that purge");
+    fill();
+    assert_eq!(Client::connect(routed.addr).request("POST", "/w", &content).status, 204);
+    assert!(is_stored());
+}
+
+#[test]
+fn a_fetch_in_progress_is_not_joined_after_a_reload() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    let answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: max-age=600\r\n\
+                  Content-Length: 2\r\n\r\n{}";
+    origin.answer("/a", Answer::silent().pass(&gate).send(answer));
+    let file = |timeout: u8| format!("[[route]]\nname = 'a'\npath = '/a'\ncollapse_timeout = '{timeout}m'\n");
+    let routed = Routed::start(&origin, &file(1));
+    let mut clients: Vec<_> = (0..4).map(|_| Client::connect(routed.addr)).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send_head("GET", "/a", &[]);
+        if number == 0 || number == 2 {
+            origin.await_count("/a", 1 + number / 2);
+        }
+        if number == 1 {
+            assert_eq!(routed.reload(&file(2)).status, 200);
+        }
+    }
+    gate.open();
+    assert!(clients.iter_mut().all(|client| client.response().status == 200));
+    assert_eq!(origin.count("/a"), 2, "one fetch for each generation");
 }
 
 #[test]
@@ -183,14 +343,14 @@ fn no_handshake_fails_while_certificates_are_replaced() {
     }
 
     // A half replaced pair keeps the previous one, and is completed by the watch of the files.
-    let key = std::fs::read(&key_file).unwrap();
+    let key = fs::read(&key_file).unwrap();
     authority.issue("localhost");
-    let new_key = std::fs::read(&key_file).unwrap();
-    std::fs::write(&key_file, key).unwrap();
+    let new_key = fs::read(&key_file).unwrap();
+    fs::write(&key_file, key).unwrap();
     assert_eq!(post_reload(admin, "sesame").status, 422);
     load.await_more(10);
     assert_eq!(certificate(addr, &authority), last);
-    std::fs::write(&key_file, new_key).unwrap();
+    fs::write(&key_file, new_key).unwrap();
     until("the watch to notice the files", || certificate(addr, &authority) != last);
     load.await_more(10);
     assert_eq!(load.end(), Vec::<String>::new());

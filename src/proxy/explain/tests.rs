@@ -242,13 +242,14 @@ fn background_refreshes_are_not_noted() {
         scheme: Scheme::Http,
         certificate: ClientCertificate::None,
     };
+    let rule_set = Rc::new(RuleSet::new(rules(), &options(None), None, 0));
     let inbound = InboundRequest::new(
         Method::GET,
         target("a", "/"),
         head(&[("cachewarp-explain", "sesame")]),
         caller,
         notes(),
-        Rc::clone(RuleSet::new(rules(), &options(None), None).settings()),
+        (Rc::clone(rule_set.settings()), rule_set),
     );
     let request = CacheRequest::new(inbound);
     let now = Timestamp::from_millis(2_000);

@@ -30,7 +30,7 @@ pub(in crate::proxy) async fn store_post(
 ) -> ProxyAnswer {
     let location = CacheLocation::whole(permit.resource(), permit.key_generation());
     inbound.method = Method::GET;
-    inbound.rules = proxy.rules.of_get(&inbound.target).rules;
+    inbound.rules = inbound.rule_set.of_get(&inbound.target).rules;
     let request = Rc::new(CacheRequest::new(inbound));
     if let Err(reason) = run::body_fits(request.rules(), &response) {
         proxy.metrics.not_stored(reason);

@@ -51,6 +51,7 @@ mod tests {
             key: CacheKey::of(&target),
             requester: RequesterClass::Anonymous,
             rules: RulesDigest::NONE,
+            generation: 0,
         };
         let slow = SlowKeys::new();
         assert!(!slow.contains(&key));

@@ -267,7 +267,7 @@ mod tests {
 
     fn key(path: &'static str, requester: RequesterClass) -> FetchKey {
         let target = Target::parse(Scheme::Http, &path.parse().unwrap(), [&b"a"[..]].into_iter()).unwrap();
-        FetchKey { key: CacheKey::of(&target), requester, rules: RulesDigest::NONE }
+        FetchKey { key: CacheKey::of(&target), requester, rules: RulesDigest::NONE, generation: 0 }
     }
 
     fn store() -> Store {

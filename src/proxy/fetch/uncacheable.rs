@@ -125,6 +125,7 @@ mod tests {
             key: CacheKey::of(&target),
             requester: RequesterClass::Anonymous,
             rules: RulesDigest::NONE,
+            generation: 0,
         };
         let other = FetchKey { requester: RequesterClass::Credentialed, ..key };
         let (uncacheable, now) = (UncacheableKeys::new(), time::instant());
@@ -151,6 +152,7 @@ mod tests {
             key: CacheKey::of(&target),
             requester: RequesterClass::Credentialed,
             rules: RulesDigest::NONE,
+            generation: 0,
         };
         let (uncacheable, looked) = (UncacheableKeys::new(), time::instant());
         uncacheable.absent(&key, KeyGeneration::NONE, looked);

@@ -96,6 +96,7 @@ impl FleetListener {
         let is_over = |tally: &SyncTally| round.progress(tally, now) != SyncProgress::Waiting;
         let _ = timeout_at(until.into(), acks.wait_for(is_over)).await;
         let tally = acks.borrow().clone();
+        self.shared.fleet.note_other_rules(round.result(&tally, now).other_rules);
         Ok((round, tally))
     }
 

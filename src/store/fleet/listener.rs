@@ -47,6 +47,8 @@ pub(in crate::store) struct FleetListener {
     /// The acknowledgements of each sync of this worker; only while a purge waits.
     pub(super) tallies: RefCell<HashMap<u64, watch::Sender<SyncTally>>>,
     leases: LeaseWaiters,
+    /// The digest of the routes that this worker uses.
+    pub(in crate::store) rules: Cell<u64>,
     /// The writes of this worker that wait for a sync.
     pub(super) writes: WaitingWrites,
     /// The signal that Redis has pushed a change of the purge log.
@@ -87,6 +89,7 @@ impl FleetListener {
             received,
             tallies: RefCell::default(),
             leases: LeaseWaiters::default(),
+            rules: Cell::new(0),
             writes: WaitingWrites::default(),
             log_changed: Notify::new(),
             log_query: PurgeStateQuery::new(),
@@ -137,7 +140,7 @@ impl FleetListener {
         let (node, workers) = (self.shared.fleet.id, self.shared.fleet.workers());
         for (_, SyncRequest { id, ack_channel, sent, .. }) in here {
             self.metrics.observe_staleness(ChangeKind::Purge, now.since(*sent));
-            let ack = SyncAck { id: *id, node, workers };
+            let ack = SyncAck { id: *id, node, workers, rules: self.rules.get() };
             // If this is lost, the purging node has timed out by then, or it repeats the purge.
             let _ = channel.publish(ack_channel.as_bytes(), ack.to_string().as_bytes()).await;
         }
@@ -220,7 +223,7 @@ impl TrackingListener for FleetListener {
             && let Some(ack) = SyncAck::parse(message)
             && let Some(acks) = self.tallies.borrow().get(&ack.id)
         {
-            acks.send_modify(|tally| tally.count(ack));
+            acks.send_modify(|tally| tally.count(ack, self.rules.get()));
         }
     }
 }

@@ -41,6 +41,8 @@ pub(in crate::store) struct FleetMembership {
     /// Whether this node has left: it does not register again.
     left: AtomicBool,
     known: Mutex<KnownNodes>,
+    /// The names of the nodes that used other routes in the last sync.
+    other_rules: Mutex<Vec<String>>,
     /// The signal to renew the registration now.
     pub(in crate::store) due: Notify,
 }
@@ -99,6 +101,7 @@ impl FleetMembership {
             refused: AtomicBool::new(false),
             left: AtomicBool::new(false),
             known: Mutex::default(),
+            other_rules: Mutex::default(),
             due: Notify::new(),
         }
     }
@@ -207,6 +210,27 @@ impl FleetMembership {
                 one.node.silent = one.node.silent.saturating_add(1);
             }
         }
+    }
+
+    /// Records the nodes that use other routes, and logs a change of them.
+    pub(in crate::store) fn note_other_rules(&self, names: Vec<String>) {
+        // The lock guards one assignment.
+        let mut known = self.other_rules.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known == names {
+            return;
+        }
+        if names.is_empty() {
+            tracing::info!("all nodes use the routes of this node");
+        } else {
+            let nodes = names.join(", ");
+            tracing::warn!(nodes, "nodes use other routes; purges are unconfirmed until all use the same");
+        }
+        *known = names;
+    }
+
+    /// Returns the names of the nodes that used other routes in the last sync.
+    pub(in crate::store) fn other_rules(&self) -> Vec<String> {
+        self.other_rules.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns the known nodes, expired ones included.

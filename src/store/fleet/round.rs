@@ -28,6 +28,8 @@ pub(in crate::store) enum SyncProgress {
     Waiting,
     /// The missing acknowledgements are those of nodes for which purges do not wait.
     OnlyDroppedMissing,
+    /// All workers of all nodes have acknowledged, and some use other rules.
+    OtherRules,
     /// All workers of all nodes have acknowledged.
     Confirmed,
 }
@@ -49,23 +51,28 @@ impl SyncRound {
         }
         let registered = |one: &&KnownNode| one.is_registered(now);
         let is_whole = unanswered == 0 && !dropped.clone().filter(registered).any(|one| missing(one) > 0);
-        if self.is_published && is_whole && partial.is_empty() {
+        if !self.is_published || !is_whole || !partial.is_empty() {
+            SyncProgress::OnlyDroppedMissing
+        } else if tally.other_rules().is_empty() {
             SyncProgress::Confirmed
         } else {
-            SyncProgress::OnlyDroppedMissing
+            SyncProgress::OtherRules
         }
     }
 
     /// Returns the result of the purge with these acknowledgements.
     pub(in crate::store) fn result(&self, tally: &SyncTally, now: Instant) -> PurgeResult {
-        let is_confirmed = self.progress(tally, now) == SyncProgress::Confirmed;
+        let is_confirmed =
+            matches!(self.progress(tally, now), SyncProgress::Confirmed | SyncProgress::OtherRules);
         let expected: Vec<_> = self.nodes.iter().filter(|one| one.is_registered(now)).collect();
         let missing: Vec<_> = expected.iter().filter(|one| self.missing(tally, one) > 0).collect();
         let partial: BTreeSet<_> = tally.partial(self.servers).collect();
         let ids: BTreeSet<_> = expected.iter().map(|one| one.node.id).chain(tally.ids()).collect();
         let is_short = |id: &&u64| partial.contains(id) || missing.iter().any(|one| one.node.id == **id);
         let short = ids.iter().filter(is_short).count();
-        let confirmed = ids.len() - short;
+        let differs = |id: &&u64| tally.other_rules().contains(id) && !is_short(id);
+        let differing = ids.iter().filter(differs).count();
+        let confirmed = ids.len() - short - differing;
         let names = |only: fn(&KnownNode) -> bool| {
             missing.iter().filter(|one| only(one)).map(|one| one.node.name.to_string()).collect()
         };
@@ -75,8 +82,18 @@ impl SyncRound {
         PurgeResult {
             unconfirmed: names(|_| true),
             dropped: names(KnownNode::is_dropped),
+            other_rules: self.names_of(tally.other_rules()),
             ..PurgeResult::counted(count(ids.len() + unknown), count(confirmed))
         }
+    }
+
+    /// Returns the names of nodes, as far as they are registered, else their identifiers.
+    fn names_of(&self, ids: &BTreeSet<u64>) -> Vec<String> {
+        let name = |id: &u64| {
+            let known = self.nodes.iter().find(|one| one.node.id == *id);
+            known.map_or_else(|| format!("{id:016x}"), |one| one.node.name.to_string())
+        };
+        ids.iter().map(name).collect()
     }
 
     /// Returns the nodes that were waited for in vain.
@@ -124,7 +141,7 @@ mod tests {
     fn tally(acks: &[(u64, u32)]) -> SyncTally {
         let mut tally = SyncTally::default();
         for &(node, workers) in acks {
-            tally.count(SyncAck { id: 0, node, workers });
+            tally.count(SyncAck { id: 0, node, workers, rules: 0 }, 0);
         }
         tally
     }
@@ -177,6 +194,25 @@ mod tests {
         let two = SyncRound { servers: 2, ..round(2, &[(1, 1, 0, 60_000)]) };
         assert_eq!(judged(&two, &[(1, 1)]).0, SyncProgress::Waiting, "acknowledged at one server of two");
         assert_eq!(judged(&two, &[(1, 1), (1, 1)]).0, SyncProgress::Confirmed);
+    }
+
+    #[test]
+    fn a_node_with_other_rules_acknowledges_and_does_not_confirm() {
+        let round = round(3, &[(1, 2, 0, 60_000), (2, 1, 0, 60_000)]);
+        let mut tally = SyncTally::default();
+        for (node, workers, rules) in [(1, 2, 7), (2, 1, 7), (1, 2, 8)] {
+            assert_eq!(round.progress(&tally, time::instant()), SyncProgress::Waiting);
+            tally.count(SyncAck { id: 0, node, workers, rules }, 7);
+        }
+        assert_eq!(round.progress(&tally, time::instant()), SyncProgress::OtherRules);
+        let result = round.result(&tally, time::instant());
+        assert_eq!((result.nodes, result.confirmed, result.other_rules), (2, 1, vec!["n1".to_owned()]));
+        assert!(result.unconfirmed.is_empty());
+        // A node that is not registered has no name.
+        let unknown = self::round(1, &[]);
+        let mut tally = SyncTally::default();
+        tally.count(SyncAck { id: 0, node: 10, workers: 1, rules: 8 }, 7);
+        assert_eq!(unknown.result(&tally, time::instant()).other_rules, ["000000000000000a"]);
     }
 
     #[test]

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! <namespace>sync         <id> <channel for acknowledgements> <time, ms> <name>*
-//! <namespace>ack:<nonce>  <id> <node> <workers>
+//! <namespace>ack:<nonce>  <id> <node> <workers> <rules>
 //! ```
 //!
 //! The names are the keys whose fetches under way are superseded; `workers` is the number of the
-//! node's workers. A node is a process. Each of its workers has its own connections and
-//! acknowledges for itself, so a node has acknowledged when all its workers have.
+//! node's workers, and `rules` the digest of the routes that the worker uses. A node is a process.
+//! Each of its workers has its own connections and acknowledges for itself, so a node has
+//! acknowledged when all its workers have.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::time::Timestamp;
@@ -35,6 +37,8 @@ pub struct SyncAck {
     pub node: u64,
     /// The number of workers of that process.
     pub workers: u32,
+    /// The digest of the routes that the worker uses; zero without routes.
+    pub rules: u64,
 }
 
 impl SyncRequest {
@@ -63,13 +67,14 @@ impl SyncAck {
         let mut number = || u64::try_from(hexadecimal::<16>(words.next()?)?).ok();
         let (id, node) = (number()?, number()?);
         let workers = words.next()?.parse().ok()?;
-        words.next().is_none().then_some(Self { id, node, workers })
+        let rules = u64::try_from(hexadecimal::<16>(words.next()?)?).ok()?;
+        words.next().is_none().then_some(Self { id, node, workers, rules })
     }
 }
 
 impl fmt::Display for SyncAck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x} {:016x} {}", self.id, self.node, self.workers)
+        write!(f, "{:016x} {:016x} {} {:016x}", self.id, self.node, self.workers, self.rules)
     }
 }
 
@@ -87,11 +92,17 @@ pub(in crate::store) struct SyncTally {
     /// The name of each node, the number of its workers, and the number of its acknowledgements; no
     /// longer than `answered`.
     nodes: Vec<(u64, u32, u32)>,
+    /// The nodes with a worker that uses other rules than the worker that synced.
+    other_rules: BTreeSet<u64>,
 }
 
 impl SyncTally {
-    pub(in crate::store) fn count(&mut self, SyncAck { node, workers, .. }: SyncAck) {
+    /// Counts an acknowledgement that a worker with these rules waits for.
+    pub(in crate::store) fn count(&mut self, SyncAck { node, workers, rules, .. }: SyncAck, own_rules: u64) {
         self.answered += 1;
+        if rules != own_rules {
+            self.other_rules.insert(node);
+        }
         match self.nodes.iter_mut().find(|(known, ..)| *known == node) {
             Some((_, known, answered)) => {
                 *known = workers.max(*known);
@@ -99,6 +110,11 @@ impl SyncTally {
             }
             None => self.nodes.push((node, workers, 1)),
         }
+    }
+
+    /// Returns the nodes with other rules.
+    pub(in crate::store) fn other_rules(&self) -> &BTreeSet<u64> {
+        &self.other_rules
     }
 
     /// Returns the nodes with any acknowledgement.
@@ -150,22 +166,29 @@ mod tests {
 
     #[test]
     fn acknowledgements_round_trip() {
-        let ack = SyncAck { id: 1, node: 255, workers: 4 };
-        assert_eq!(ack.to_string(), "0000000000000001 00000000000000ff 4");
+        let ack = SyncAck { id: 1, node: 255, workers: 4, rules: 10 };
+        assert_eq!(ack.to_string(), "0000000000000001 00000000000000ff 4 000000000000000a");
         assert_eq!(SyncAck::parse(ack.to_string().as_bytes()), Some(ack));
-        for message in ["", "0000000000000001", "0000000000000001 00000000000000ff", "1 2 3"] {
+        for message in [
+            "",
+            "0000000000000001",
+            "0000000000000001 00000000000000ff",
+            "0000000000000001 00000000000000ff 4",
+            "1 2 3 4",
+        ] {
             assert_eq!(SyncAck::parse(message.as_bytes()), None, "{message:?}");
         }
-        assert_eq!(SyncAck::parse(b"0000000000000001 00000000000000ff 4 5"), None);
+        assert_eq!(SyncAck::parse(b"0000000000000001 00000000000000ff 4 000000000000000a 5"), None);
     }
 
     #[test]
     fn a_node_has_acknowledged_when_all_its_workers_have() {
         let mut tally = SyncTally::default();
         for (node, workers) in [(1, 2), (2, 1), (3, 2), (1, 2)] {
-            tally.count(SyncAck { id: 0, node, workers });
+            tally.count(SyncAck { id: 0, node, workers, rules: node / 3 }, 0);
         }
         assert_eq!((tally.answered, tally.ids().count()), (4, 3));
+        assert_eq!(tally.other_rules().iter().collect::<Vec<_>>(), [&3]);
         assert_eq!(tally.partial(1).collect::<Vec<_>>(), [3]);
         assert_eq!(tally.partial(2).count(), 3, "published at two servers, acknowledged at one");
         assert_eq!((tally.of_node(1), tally.of_node(4)), ((2, 2), (0, 0)));

@@ -47,6 +47,9 @@ pub struct PurgeResult {
     /// The names of those that were not waited for, because they have left several purges
     /// unanswered.
     pub dropped: Vec<String>,
+    /// The names of the nodes that use other routes: they may store responses without the tags of
+    /// this node's routes.
+    pub other_rules: Vec<String>,
     /// The coarser purges, by prefix or of everything, that were carried out because the log holds
     /// as many purges by prefix as it may.
     pub coarser: Vec<PurgeScope>,
@@ -62,6 +65,7 @@ impl PurgeResult {
             confirmed,
             unconfirmed: Vec::new(),
             dropped: Vec::new(),
+            other_rules: Vec::new(),
             coarser: Vec::new(),
             replication: Replication::All,
         }
