@@ -422,6 +422,37 @@ fn after_the_answer_to_a_waiting_write_no_node_serves_the_old_response() {
     assert!(all.confirmed > tries / 2 && all.hits > tries / 2, "{all:?}");
 }
 
+/// A write whose purge no Redis took says so. Every other one holds.
+#[test]
+fn confirmed_writes_hold_while_redis_stalls_and_restarts() {
+    let (mut redis, tries) = (Redis::start(), tries(2_000));
+    let fleet = Fleet::start(&redis, "100ms");
+    let written = Arc::new(AtomicUsize::new(0));
+    let clients = fleet.begin(tries, &written);
+    let is_over = || clients.iter().all(JoinHandle::is_finished);
+    let more = |count: usize| {
+        let begun = written.load(Ordering::SeqCst);
+        until("further writes", || is_over() || written.load(Ordering::SeqCst) >= begun + count);
+    };
+    let mut disturbances = 0;
+    while !is_over() {
+        more(tries / 16);
+        if disturbances % 2 == 0 {
+            redis.stall();
+            more(24);
+            redis.resume();
+        } else {
+            redis.kill();
+            more(24);
+            redis.restart();
+        }
+        disturbances += 1;
+    }
+    let all = together(clients);
+    assert_eq!(all.stale, 0, "{all:?} with {disturbances} disturbances");
+    assert!(all.confirmed > 0 && all.unconfirmed > 0 && disturbances > 2, "{all:?} {disturbances}");
+}
+
 #[test]
 fn a_write_waits_for_a_stopped_node_and_says_that_it_is_unconfirmed() {
     let (origin, redis) = (api(), Redis::start());
