@@ -41,7 +41,7 @@ class Origin:
                 writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Type: application/json\r\n" + fields
                              + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
                 await writer.drain()
-        except (asyncio.IncompleteReadError, OSError):
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, OSError):
             pass
         finally:
             writer.close()
