@@ -116,6 +116,7 @@ impl RefreshTrigger {
     pub(super) async fn due(&self) {
         if let Some(asked) = self.asked.get() {
             tokio::select! {
+                biased;
                 () = self.fired.notified() => {}
                 () = sleep(jittered(REDIS_TOPOLOGY_INTERVAL_MAX)) => {}
             }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
 use super::breaker::{BreakerChange, BreakerState, ConnectionCounts, OpenCause, ProbeResult, RedisBreaker};
@@ -45,7 +45,9 @@ pub(in crate::redis) struct ServerHealth {
     is_alert: Cell<bool>,
     is_closed: Cell<bool>,
     /// The number of connections that are up.
-    up: watch::Sender<usize>,
+    up: Cell<usize>,
+    /// Notified when a connection is up.
+    connected: Notify,
     /// The number of them that are silent.
     silent: Cell<usize>,
     /// Notified when the breaker opens, or its probe is due earlier.
@@ -88,7 +90,8 @@ impl ServerHealth {
             breaker: RefCell::new(RedisBreaker::new()),
             is_alert: Cell::new(false),
             is_closed: Cell::new(true),
-            up: watch::Sender::new(0),
+            up: Cell::new(0),
+            connected: Notify::new(),
             silent: Cell::new(0),
             probe_changed: Notify::new(),
         }
@@ -146,7 +149,7 @@ impl ServerHealth {
     /// Records commands that timed out.
     pub(in crate::redis) fn missed(&self, commands: usize, now: Instant) {
         self.is_alert.set(true);
-        let connections = ConnectionCounts { up: *self.up.borrow(), silent: self.silent.get() };
+        let connections = ConnectionCounts { up: self.up.get(), silent: self.silent.get() };
         let commands = u32::try_from(commands).unwrap_or(u32::MAX);
         self.update_breaker(|breaker, jitter| breaker.missed(commands, connections, now, jitter));
     }
@@ -192,14 +195,15 @@ impl ServerHealth {
 
     /// Records a new connection. `New` if it is the only one of the process to this server.
     pub(in crate::redis) fn connected(&self) -> LogNovelty {
-        self.up.send_modify(|up| *up += 1);
+        self.up.set(self.up.get() + 1);
+        self.connected.notify_waiters();
         self.update_breaker(|breaker, _| breaker.greeted());
         self.board.connected(&self.server)
     }
 
     /// Records the end of a connection. `New` if it was the last of the process to this server.
     pub(in crate::redis) fn lost(&self) -> LogNovelty {
-        self.up.send_modify(|up| *up -= 1);
+        self.up.set(self.up.get() - 1);
         self.board.lost(&self.server)
     }
 
@@ -222,13 +226,18 @@ impl ServerHealth {
 
     /// Returns whether any connection is up.
     pub(in crate::redis) fn is_up(&self) -> bool {
-        *self.up.borrow() > 0
+        self.up.get() > 0
     }
 
     /// Waits until any connection is up.
     pub(in crate::redis) async fn reachable(&self) {
-        // The sender lives in `self`, so it is not closed.
-        let _ = self.up.subscribe().wait_for(|up| *up > 0).await;
+        loop {
+            let connected = self.connected.notified();
+            if self.is_up() {
+                return;
+            }
+            connected.await;
+        }
     }
 
     /// Waits until the probe of the breaker is due. The caller sends it and reports its result.

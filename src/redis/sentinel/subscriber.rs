@@ -48,7 +48,7 @@ impl SentinelSubscriber {
                 self.master.refresh.fire();
                 // A sentinel that accepts connections and closes them at once counts as
                 // unreachable.
-                if since.elapsed() >= REDIS_BACKOFF_MAX {
+                if instant() - since >= REDIS_BACKOFF_MAX {
                     backoff = Backoff::default();
                 }
             }

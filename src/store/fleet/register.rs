@@ -25,6 +25,7 @@ impl FleetListener {
             }
             let pause = self.renew(&redis).await;
             tokio::select! {
+                biased;
                 () = fleet.due.notified() => {}
                 () = sleep(pause) => {}
             }

@@ -7,7 +7,9 @@
 //! **Always:** one read is under way at a time, and a caller dropped during its read leaves the
 //! read to the next caller.
 
-use tokio::sync::watch;
+use std::cell::RefCell;
+
+use tokio::sync::Notify;
 
 use crate::redis::CommandError;
 use crate::store::purge::log::PurgeLog;
@@ -16,7 +18,12 @@ use crate::store::purge::log::PurgeLog;
 pub(in crate::store) type PurgeStateAnswer = Result<PurgeLog, CommandError>;
 
 /// The shared read of the purge log, for one worker.
-pub(in crate::store) struct PurgeStateQuery(watch::Sender<QueryState>);
+#[derive(Default)]
+pub(in crate::store) struct PurgeStateQuery {
+    state: RefCell<QueryState>,
+    /// Notified when a read has ended.
+    ended: Notify,
+}
 
 #[derive(Default)]
 struct QueryState {
@@ -40,7 +47,7 @@ impl QueryState {
 impl PurgeStateQuery {
     /// Returns the state before the first read.
     pub(in crate::store) fn new() -> Self {
-        Self(watch::Sender::new(QueryState::default()))
+        Self::default()
     }
 
     /// Returns the result of `read`, run by this caller or by another one that waits for it, and
@@ -51,23 +58,22 @@ impl PurgeStateQuery {
         &self,
         read: impl Future<Output = PurgeStateAnswer>,
     ) -> PurgeStateAnswer {
-        let next = self.0.borrow().started + 1;
-        if self.0.borrow().is_under_way {
-            let mut state = self.0.subscribe();
-            let ended = state.wait_for(|state| !state.is_under_way || state.result_for(next).is_some()).await;
-            if let Ok(state) = ended
-                && let Some(result) = state.result_for(next)
-            {
+        let next = self.state.borrow().started + 1;
+        while self.state.borrow().is_under_way {
+            self.ended.notified().await;
+            if let Some(result) = self.state.borrow().result_for(next) {
                 return result;
             }
         }
-        self.0.send_modify(|state| {
-            state.started += 1;
+        let number = {
+            let mut state = self.state.borrow_mut();
             state.is_under_way = true;
-        });
+            state.started += 1;
+            state.started
+        };
         let under_way = QueryGuard(self);
         let result = read.await;
-        self.0.send_modify(|state| state.last = Some((state.started, result.clone())));
+        self.state.borrow_mut().last = Some((number, result.clone()));
         drop(under_way);
         result
     }
@@ -78,7 +84,8 @@ struct QueryGuard<'a>(&'a PurgeStateQuery);
 
 impl Drop for QueryGuard<'_> {
     fn drop(&mut self) {
-        self.0.0.send_modify(|state| state.is_under_way = false);
+        self.0.state.borrow_mut().is_under_way = false;
+        self.0.ended.notify_waiters();
     }
 }
 
