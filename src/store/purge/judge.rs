@@ -47,11 +47,15 @@ impl PurgeState {
         let Some((generation, tags)) = entry::history(bytes) else {
             return PurgeVerdict::Known(PurgeStatus::Valid, checked);
         };
-        // The entry was stored while the purge generation was unknown.
-        if matches!(consistency, Consistency::LastKnown) && generation == PurgeGeneration::default() {
+        let log = self.log();
+        // The entry was stored while the purge generation was unknown. It is valid until the node
+        // has read the log: a purge since then has found no generation of the entry to compare.
+        if matches!(consistency, Consistency::LastKnown)
+            && generation == PurgeGeneration::default()
+            && log.value.is_none()
+        {
             return PurgeVerdict::Known(PurgeStatus::Valid, CheckedAt::NEVER);
         }
-        let log = self.log();
         let known = match consistency {
             Consistency::Verified(snapshot) if revision == 0 => snapshot.log.as_ref(),
             Consistency::Verified(_) => log.value.as_ref(),

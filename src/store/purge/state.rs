@@ -621,4 +621,17 @@ mod tests {
         );
         assert_eq!(purge_status(&purges, &entry, &snapshot), known(PurgeStatus::Valid, purges.revision()));
     }
+
+    /// A node that starts without Redis serves what it has fetched until it reads the log.
+    #[test]
+    fn an_entry_of_an_unknown_generation_is_valid_until_the_log_is_read() {
+        let purges = PurgeState::new(TrackingTable::new());
+        let entry = entry(PurgeGeneration::default());
+        let judge = || purges.judge(&entry, &target(), Consistency::LastKnown, CheckedAt::NEVER);
+        assert_eq!(untagged(judge()), known(PurgeStatus::Valid, 0));
+        purges.set_log(PurgeLog::new(), EntryTrust::Always);
+        assert_eq!(untagged(judge()), known(PurgeStatus::Purged, purges.revision()));
+        purges.invalidate();
+        assert_eq!(judge(), PurgeVerdict::LogUnknown);
+    }
 }
