@@ -46,6 +46,10 @@ impl From<SystemTime> for Timestamp {
 /// Returns the time of the wall clock.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn now() -> Timestamp {
+    #[cfg(test)]
+    if let Some(now) = simulated::now() {
+        return now;
+    }
     SystemTime::now().into()
 }
 
@@ -66,6 +70,39 @@ pub fn millis(duration: Duration) -> u64 {
 #[expect(clippy::cast_precision_loss, reason = "2^53 µs are 285 years")]
 pub fn logged_millis(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1e3
+}
+
+/// A wall clock that follows the paused clock of a test.
+#[cfg(test)]
+pub(crate) mod simulated {
+    use std::cell::Cell;
+    use std::time::Instant;
+
+    use super::{Timestamp, instant, millis};
+
+    thread_local! {
+        static WALL_CLOCK: Cell<Option<WallClock>> = const { Cell::new(None) };
+    }
+
+    /// The wall clock of a node: it shows `shown` at `at`.
+    #[derive(Clone, Copy)]
+    pub(crate) struct WallClock {
+        pub(crate) at: Instant,
+        pub(crate) shown: Timestamp,
+    }
+
+    /// Does some work by this clock, or by the clock of the system.
+    pub(crate) fn by_clock<T>(clock: Option<WallClock>, work: impl FnOnce() -> T) -> T {
+        let before = WALL_CLOCK.replace(clock);
+        let done = work();
+        WALL_CLOCK.set(before);
+        done
+    }
+
+    pub(super) fn now() -> Option<Timestamp> {
+        let WallClock { at, shown } = WALL_CLOCK.get()?;
+        Some(Timestamp::from_millis(shown.as_millis() + millis(instant() - at)))
+    }
 }
 
 #[cfg(test)]

@@ -41,3 +41,20 @@ pub struct Variants {
     /// The request fields that select a variant.
     pub fields: VaryFields,
 }
+
+#[cfg(test)]
+impl Entry {
+    /// Returns a response with this body that is fresh for a lifetime.
+    pub(crate) fn fresh_for(lifetime: std::time::Duration, received: Timestamp, body: Bytes) -> Self {
+        let facts = StoredFacts {
+            received,
+            initial_age: std::time::Duration::ZERO,
+            lifetime,
+            obligations: crate::policy::Obligations::default(),
+            rules: crate::policy::RulesDigest::NONE,
+            stale_while_revalidate: std::time::Duration::ZERO,
+            stale_if_error: std::time::Duration::ZERO,
+        };
+        Self { facts, status: StatusCode::OK, head: HeaderMap::new(), body }
+    }
+}

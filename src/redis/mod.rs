@@ -46,4 +46,4 @@ pub use tracking::{
 };
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

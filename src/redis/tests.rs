@@ -1,7 +1,8 @@
 //! A pool against a scripted server: each test is a dialogue, and none sleeps until something has
 //! happened.
 
-mod model;
+pub(crate) mod model;
+pub(crate) mod network;
 mod pacing;
 mod script;
 mod simulation;
@@ -20,7 +21,6 @@ pub(super) use self::model::RedisModel;
 use self::script::{
     GREETING, ScriptedPeer, ScriptedServer, SocketPath, ann, on_one_thread, open, pair, until,
 };
-pub(super) use self::world::dial;
 use super::*;
 use crate::limits::{
     REDIS_BACKOFF_MIN, REDIS_BULK_BYTES_MIN, REDIS_LANE_COMMANDS_MIN, REDIS_STALL_MIN, REDIS_WINDOW_COMMANDS,
@@ -28,6 +28,11 @@ use crate::limits::{
 use crate::resp::ErrorKind;
 use crate::telemetry::Registry;
 use crate::time::instant;
+
+/// Dials into this thread's in-process servers, if it has any.
+pub(super) fn dial(port: u16) -> Option<std::io::Result<Box<dyn connection::RedisSocket>>> {
+    world::dial(port).or_else(|| network::dial(port))
+}
 
 /// A command timeout short enough for tests that wait for it.
 const SHORT: Duration = Duration::from_millis(40);

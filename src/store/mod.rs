@@ -48,3 +48,6 @@ pub use tiers::put::PutRefusal;
 pub use tiers::warm::WARM_TAKES_MAX;
 
 pub use crate::redis::{ConnectionState, Replication, ServerState};
+
+#[cfg(test)]
+mod tests;

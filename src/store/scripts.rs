@@ -84,6 +84,18 @@ pub(super) fn is_refused(error: CommandError) -> bool {
 }
 
 impl RedisScript {
+    /// Returns the digest.
+    #[cfg(test)]
+    pub(super) fn digest(&self) -> &'static str {
+        self.digest
+    }
+
+    /// Returns the text.
+    #[cfg(test)]
+    pub(super) fn text(&self) -> &'static str {
+        self.text
+    }
+
     /// Runs the script.
     pub(super) async fn run(
         &self,

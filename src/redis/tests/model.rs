@@ -31,7 +31,7 @@ pub(super) const TIMEOUT: Duration = Duration::from_millis(50);
 pub(super) const TICK: Duration = Duration::from_millis(2);
 
 /// Runs on a paused clock.
-pub(super) fn on_paused_clock(work: impl Future<Output = ()>) {
+pub(crate) fn on_paused_clock(work: impl Future<Output = ()>) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     LocalSet::new().block_on(&runtime, work);
