@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::origin::{Origin, Shown, fresh, key, response, tags, target};
-use crate::store::{FetchStart, LeaseTurn, Lookup, Store};
+use crate::store::{FetchStart, LeaseTurn, Lookup, MemoryUse, Store};
 use crate::time::{self, instant};
 
 /// The longest wait for another node's lease.
@@ -75,7 +75,8 @@ pub(super) enum AnswerSource {
 impl SimulatedRequest {
     /// Answers the request.
     pub(super) async fn answer(self, store: Rc<Store>) -> (Shown, AnswerSource) {
-        if let Some(found) = store.find_in_memory(&key(self.resource), &target(self.resource))
+        if let Some(found) =
+            store.find_in_memory(&key(self.resource), &target(self.resource), MemoryUse::Usual)
             && let Some(shown) = fresh(&found.stored)
         {
             return (shown, AnswerSource::Stored);
@@ -93,7 +94,7 @@ impl SimulatedRequest {
     }
 
     async fn find(&self, store: &Store) -> Lookup {
-        store.find(&key(self.resource), &target(self.resource)).await
+        store.find(&key(self.resource), &target(self.resource), MemoryUse::Usual).await
     }
 
     /// Returns the fetch under way that this request may share.
