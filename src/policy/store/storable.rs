@@ -41,7 +41,10 @@ pub fn storable(exchange: &Exchange<'_>, rules: &CacheRules) -> Result<StoredFac
 
 /// Returns the reason why the statements of this head alone do not let other requests share what it
 /// says: the request has a credential or an unlisted field, and the head was made for it.
-pub fn refused_to_others(exchange: &Exchange<'_>, rules: &CacheRules) -> Option<NotStorable> {
+pub(in crate::policy) fn refused_to_others(
+    exchange: &Exchange<'_>,
+    rules: &CacheRules,
+) -> Option<NotStorable> {
     let freshness = rules.freshness.as_ref().filter(|_| replaces_freshness(exchange.status, rules));
     let directives = Directives::of(exchange.response);
     let applied = AppliedDirectives::of(directives, rules.overrides, freshness);
@@ -220,7 +223,7 @@ fn found_obligations(
     let guessed = match lifetime {
         Lifetime::Explicit(lifetime) => (lifetime.is_zero() || validated_each_time) && !stated_shared,
         Lifetime::Heuristic(_) => true,
-        Lifetime::Unknown => !(validated_each_time && stated_shared) || !lifted.is_empty(),
+        Lifetime::Unknown => !(validated_each_time && stated_shared && lifted.is_empty()),
     };
     set([
         (guessed, Obligations::HEURISTIC),
