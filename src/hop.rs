@@ -68,8 +68,8 @@ pub fn named_in_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderNa
         .filter(|name| !PROTECTED.contains(name))
 }
 
-/// Returns whether these names from [`named_in_connection`] include a field, in either spelling: CGI
-/// and its successors treat `_` and `-` as equal.
+/// Returns whether these names from [`named_in_connection`] include a field, in either spelling:
+/// CGI and its successors treat `_` and `-` as equal.
 pub fn is_connection_option(name: &HeaderName, named: &[HeaderName]) -> bool {
     if named.is_empty() {
         return false;

@@ -295,7 +295,10 @@ impl Log<'_> {
         for one in about() {
             for control in self.controls(one) {
                 if may_be_stored(one, control) && admits(one, control, &received.request) {
-                    if was_asked || may_be_reused(one, control, received) {
+                    if was_asked
+                        || may_be_reused(one, control, received)
+                        || self.is_shared_on_arrival(one, control, received)
+                    {
                         return Ok(());
                     }
                     why = "not without validation";
@@ -303,6 +306,25 @@ impl Log<'_> {
             }
         }
         Err(why)
+    }
+
+    /// Returns whether the answer was stale when it arrived, and the client waited for it with
+    /// others: it is as new for the client as for the first of them.
+    fn is_shared_on_arrival(
+        &self,
+        answer: &OriginAnswer,
+        control: &Control,
+        received: &ReceivedResponse,
+    ) -> bool {
+        let is_routed = PathRules::of(&received.request.path) != PathRules::Settings;
+        let is_strict = control.no_cache
+            || control.must_revalidate
+            || control.proxy_revalidate
+            || control.s_maxage.is_some();
+        let waited = self.received.get(&answer.request.id).is_none_or(|first| received.at < first.ended);
+        waited
+            && (is_routed || !is_strict && explicit_lifetime(control) != Some(0))
+            && received.response.cache_status().contains("collapsed")
     }
 
     /// Returns the directives that may apply after an answer: its own, or if it has none those of

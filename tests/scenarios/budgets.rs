@@ -292,3 +292,31 @@ fn unread_stored_answers_have_a_budget_and_the_greedy_address_is_cut_first() {
     let range = Client::connect(addr).request("GET", "/1", &[("Range", "bytes=0-9")]);
     assert_eq!((range.status, range.body.len()), (206, 10));
 }
+
+#[test]
+fn followers_do_not_inherit_the_refusal_of_their_leaders_address() {
+    /// Three quarters of the connections, which one address may use while others wait.
+    const HELD: usize = 3;
+    let (origin, gate) = (Origin::start(), Gate::new());
+    origin.answer("/slow", Answer::silent().pass(&gate).hang());
+    origin.answer("/hot", Answer::json_with(&[("Cache-Control", "max-age=60")], "{}"));
+    let program = start(&origin, &["--origin-max-connections=4", "--origin-queue-timeout=500ms"]);
+    let addr = program.await_addr();
+    let greedy = |path: &str| {
+        let mut client = Client::connect_from(VICTIM, addr);
+        client.send_head("GET", path, &[]);
+        client
+    };
+    let held: Vec<_> = (0..HELD).map(|number| greedy(&format!("/slow?{number}"))).collect();
+    gate.await_arrivals(HELD);
+    let mut leader = greedy("/hot");
+    let mut followers: Vec<_> = (0..5).map(|_| Client::connect(addr)).collect();
+    followers.iter_mut().for_each(|client| client.send_head("GET", "/hot", &[]));
+    for client in &mut followers {
+        assert_eq!(client.response().status, 200);
+    }
+    // The leader's address has no turn left; its own request may have got the followers' response.
+    assert!([200, 503].contains(&leader.response().status));
+    drop(held);
+    gate.open();
+}

@@ -49,8 +49,10 @@ pub(in crate::policy) fn refused_to_others(
     let directives = Directives::of(exchange.response);
     let applied = AppliedDirectives::of(directives, rules.overrides, freshness);
     let stated = stated_obligations(&applied.directives, rules, freshness);
-    let lifetime = lifetime(exchange, &applied, rules, freshness, freshness::initial_age(exchange));
-    let obligations = stated | found_obligations(exchange.response, stated, lifetime, applied.lifted);
+    let initial_age = freshness::initial_age(exchange);
+    let lifetime = lifetime(exchange, &applied, rules, freshness, initial_age);
+    let found = found_obligations(exchange.response, stated, lifetime, applied.lifted);
+    let obligations = stated | found;
     obligations.refused(exchange.request).map(NotStorable::from)
 }
 
@@ -157,7 +159,8 @@ fn facts(
     let directives = &applied.directives;
     let initial_age = freshness::initial_age(exchange);
     let lifetime = lifetime(exchange, applied, rules, freshness, initial_age);
-    let obligations = stated | found_obligations(exchange.response, stated, lifetime, applied.lifted);
+    let found = found_obligations(exchange.response, stated, lifetime, applied.lifted);
+    let obligations = stated | found;
     let comes_fresh = lifetime.duration() > initial_age;
     let default_window = |rule: Duration| {
         if comes_fresh && !obligations.forbid_stale() { rule } else { Duration::ZERO }

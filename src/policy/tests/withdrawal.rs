@@ -60,6 +60,7 @@ fn reasons_decide_about_withdrawal() {
         NotStorable::Unread,
         NotStorable::CheckTimeout,
         NotStorable::NotAdmitted,
+        NotStorable::Held,
         NotStorable::NoTier,
     ];
     for reason in NotStorable::ALL {

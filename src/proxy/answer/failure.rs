@@ -102,16 +102,15 @@ impl Failure {
         }
     }
 
-    /// Returns whether the request itself may have caused the origin's failure: its fields may
-    /// exceed the origin's limits, or be reflected in the response. Such a failure says nothing
-    /// about other requests.
+    /// Returns whether the request itself may have caused the failure: its fields may exceed the
+    /// origin's limits, or be reflected in the response, or its client may have used up its share
+    /// of the origin's turns. Such a failure says nothing about other requests.
     pub(in crate::proxy) fn may_be_of_the_request(self) -> bool {
         match self {
-            Self::Closed | Self::BadAnswer | Self::HeadTooLarge => true,
+            Self::Closed | Self::BadAnswer | Self::HeadTooLarge | Self::Overloaded => true,
             Self::Refused
             | Self::ConnectTimeout
             | Self::HeadTimeout
-            | Self::Overloaded
             | Self::BreakerOpen
             | Self::Shed
             | Self::PerAddressLimit

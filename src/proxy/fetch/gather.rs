@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use tracing::debug;
 
 use crate::limits::{FETCH_LAG_TIMEOUT, INFLATE_FACTOR_MAX};
-use crate::policy::{self, NotStorable, Ruling, StoredFacts};
+use crate::policy::{self, Initiator, NotStorable, Ruling, StoredFacts};
 use crate::proxy::admission::doorkeeper::Admission;
 use crate::proxy::answer::body::{AnswerBody, SharedReader};
 use crate::proxy::answer::outcome::Outcome;
@@ -113,7 +113,8 @@ impl ActiveFetch {
     ) -> Result<Bytes, NotStorable> {
         let status = shared.status;
         let mut gathered = Ok(0);
-        let mut unread = pin!(sleep(unread_timeout(&shared.facts, incoming.timeout())));
+        let mut unread =
+            pin!(sleep(unread_timeout(self.request.initiator, &shared.facts, incoming.timeout())));
         loop {
             let next = poll_fn(|cx| {
                 if let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) {
@@ -227,12 +228,12 @@ impl ActiveFetch {
 }
 
 /// Returns the time for which a body may go on without a reader: while the response can be fresh,
-/// and at most for the time-out of a body.
-fn unread_timeout(facts: &StoredFacts, body_timeout: Duration) -> Duration {
-    match facts.ttl(time::now()) {
+/// and at most for the time-out of a body. A background refresh never has a reader.
+fn unread_timeout(initiator: Initiator, facts: &StoredFacts, body_timeout: Duration) -> Duration {
+    match (initiator, facts.ttl(time::now())) {
         // A response that needs validation every time.
-        Duration::ZERO => body_timeout,
-        ttl => ttl.min(body_timeout),
+        (Initiator::Refresh, _) | (Initiator::Client, Duration::ZERO) => body_timeout,
+        (Initiator::Client, ttl) => ttl.min(body_timeout),
     }
 }
 
@@ -240,5 +241,39 @@ fn unread_timeout(facts: &StoredFacts, body_timeout: Duration) -> Duration {
 async fn wait_for_room(body: &SharedBody) {
     while tokio::time::timeout(FETCH_LAG_TIMEOUT, poll_fn(|cx| body.poll_room(cx))).await.is_err() {
         body.cut_off_the_slowest();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Obligations, RulesDigest};
+
+    #[test]
+    fn a_refresh_has_the_time_of_a_body() {
+        let facts = |lifetime: u64| StoredFacts {
+            received: time::now(),
+            initial_age: Duration::ZERO,
+            lifetime: Duration::from_secs(lifetime),
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            obligations: Obligations::default(),
+            rules: RulesDigest::NONE,
+        };
+        let second = Duration::from_secs(1);
+        let rows = [
+            (Initiator::Client, 600, 30 * second),
+            (Initiator::Client, 0, 30 * second),
+            (Initiator::Refresh, 1, 30 * second),
+            (Initiator::Refresh, 0, 30 * second),
+        ];
+        for (initiator, lifetime, want) in rows {
+            assert_eq!(
+                unread_timeout(initiator, &facts(lifetime), 30 * second),
+                want,
+                "{initiator:?} {lifetime}"
+            );
+        }
+        assert!(unread_timeout(Initiator::Client, &facts(1), 30 * second) <= second);
     }
 }

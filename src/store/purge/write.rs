@@ -74,8 +74,8 @@ impl PurgeWriter<'_> {
         set.map(drop)
     }
 
-    /// Replaces the value of a key by a tombstone, and returns whether no other purge of the key can
-    /// have come within [`FETCH_STORED_MAX`].
+    /// Replaces the value of a key by a tombstone, and returns whether no other purge of the key
+    /// can have come within [`FETCH_STORED_MAX`].
     pub(in crate::store) async fn replace(
         self,
         key: &CacheKey,
