@@ -78,7 +78,8 @@ impl ConnectionWatch {
     /// Creates the watch of a connection that was just accepted.
     pub(super) fn new(activity: Arc<ConnectionActivity>, limits: ClientTimeouts) -> Self {
         let since = Instant::now();
-        let timer = Box::pin(sleep_until(since + limits.head));
+        // The first sample comes in time, although the timeout of a head may be much longer.
+        let timer = Box::pin(sleep_until(since + limits.head.min(limits.sample())));
         Self {
             activity,
             limits,
@@ -254,5 +255,25 @@ mod tests {
 
         activity.received(1, NextBytes::Head);
         assert_eq!(overdue(&mut watch).await, (2, ClientWait::Head));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_timeout_of_a_head_does_not_delay_the_end_of_an_unread_stream() {
+        let limits = ClientTimeouts { head: Duration::from_secs(30), body: Duration::from_secs(2), ..LIMITS };
+        let activity = Arc::new(ConnectionActivity::new());
+        let mut watch = ConnectionWatch::new(Arc::clone(&activity), limits);
+        let streams = watch.watch_streams();
+        activity.received(1, NextBytes::Between);
+        activity.begin();
+        let stream = streams.begin();
+        let mut task = tokio::task::JoinSet::new();
+        streams.runs(task.spawn(std::future::pending::<()>()));
+        streams.hand_over(stream, bytes::Bytes::from_static(b"unread"));
+        let begun = Instant::now();
+        tokio::select! {
+            _ = overdue(&mut watch) => {}
+            ended = task.join_next() => assert!(ended.unwrap().unwrap_err().is_cancelled()),
+        }
+        assert!(begun.elapsed() <= Duration::from_secs(3), "{:?}", begun.elapsed());
     }
 }
