@@ -30,7 +30,7 @@ struct RoutesGeneration {
     routes: Option<Arc<RouteTable>>,
 }
 
-/// Why routes cannot replace those in use.
+/// The reason why routes cannot replace those in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RoutesSwitchError {
     /// A route stores larger bodies than the tiers of this process take.

@@ -160,11 +160,10 @@ impl OutboundHeads {
     /// Removes the key fields that the origin would not receive from this peer: it is no trusted
     /// proxy, and they state something about its client. The key must not contain them.
     pub fn strip_unvouched(&self, headers: &mut HeaderMap, keys: &KeyRules, peer: IpAddr) {
-        let forwarding = keys.headers().iter().filter(|name| is_forwarding_field(name));
-        if keys.headers().is_empty() || self.forwarded.covers(peer) {
-            return;
+        if !keys.headers().is_empty() && !self.forwarded.covers(peer) {
+            let stated = keys.headers().iter().filter(|name| is_forwarding_field(name));
+            stated.for_each(|name| drop(headers.remove(name)));
         }
-        forwarding.for_each(|name| drop(headers.remove(name)));
     }
 
     /// Returns whether the origin receives equal fields for a passed request and for a shared

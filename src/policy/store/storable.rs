@@ -49,11 +49,10 @@ pub(in crate::policy) fn refused_to_others(
     let directives = Directives::of(exchange.response);
     let applied = AppliedDirectives::of(directives, rules.overrides, freshness);
     let stated = stated_obligations(&applied.directives, rules, freshness);
-    let initial_age = freshness::initial_age(exchange);
-    let lifetime = lifetime(exchange, &applied, rules, freshness, initial_age);
-    let found = found_obligations(exchange.response, stated, lifetime, applied.lifted);
-    let obligations = stated | found;
-    obligations.refused(exchange.request).map(NotStorable::from)
+    let lifetime = lifetime(exchange, &applied, rules, freshness, freshness::initial_age(exchange));
+    obligations(exchange.response, stated, lifetime, applied.lifted)
+        .refused(exchange.request)
+        .map(NotStorable::from)
 }
 
 fn client_allows(request: &RequestFacts) -> Result<(), NotStorable> {
@@ -159,8 +158,7 @@ fn facts(
     let directives = &applied.directives;
     let initial_age = freshness::initial_age(exchange);
     let lifetime = lifetime(exchange, applied, rules, freshness, initial_age);
-    let found = found_obligations(exchange.response, stated, lifetime, applied.lifted);
-    let obligations = stated | found;
+    let obligations = obligations(exchange.response, stated, lifetime, applied.lifted);
     let comes_fresh = lifetime.duration() > initial_age;
     let default_window = |rule: Duration| {
         if comes_fresh && !obligations.forbid_stale() { rule } else { Duration::ZERO }
@@ -211,8 +209,9 @@ fn window(limit: DirectiveSeconds, default: Duration) -> Duration {
     limit.or(DeltaSeconds::ZERO).map_or(default, DeltaSeconds::duration)
 }
 
-/// Returns the obligations that follow from the response as a whole.
-fn found_obligations(
+/// Returns the obligations that the directives state, and those that follow from the response as a
+/// whole.
+fn obligations(
     response: &HeaderMap,
     stated: Obligations,
     lifetime: Lifetime,
@@ -228,11 +227,12 @@ fn found_obligations(
         Lifetime::Heuristic(_) => true,
         Lifetime::Unknown => !(validated_each_time && stated_shared && lifted.is_empty()),
     };
-    set([
-        (guessed, Obligations::HEURISTIC),
-        (validators::has_any(response), Obligations::VALIDATOR),
-        (targeted::is_addressed(response), Obligations::ADDRESSED),
-    ])
+    stated
+        | set([
+            (guessed, Obligations::HEURISTIC),
+            (validators::has_any(response), Obligations::VALIDATOR),
+            (targeted::is_addressed(response), Obligations::ADDRESSED),
+        ])
 }
 
 /// Returns the obligations that the directives state.

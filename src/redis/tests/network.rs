@@ -58,7 +58,7 @@ struct NetworkInner {
     hosts: RefCell<HostTable>,
     connections: RefCell<BTreeMap<u64, Rc<SimulatedConnection>>>,
     last_connection: Cell<u64>,
-    /// What travels, by the millisecond of its arrival and a number.
+    /// The deliveries under way, by the millisecond of their arrival and a number.
     travels: RefCell<BTreeMap<(u64, u64), Travel>>,
     last_travel: Cell<u64>,
     added: Notify,
@@ -78,7 +78,7 @@ pub(crate) struct TravelDelay {
     pub(crate) tail: (f64, Range<u64>),
 }
 
-/// What arrives at an end of a connection.
+/// An arrival at one end of a connection.
 enum Travel {
     ToServer(Rc<SimulatedConnection>, Vec<u8>),
     ToClient(Rc<SimulatedConnection>, Vec<u8>),
