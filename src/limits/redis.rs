@@ -136,6 +136,8 @@ pub const PASSWORD_FILE_BYTES_MAX: usize = 4 * KIB;
 /// Time without a refusal of a command after which a success ends the state *refusing*: a full
 /// Redis accepts some writes between refusals.
 pub const REDIS_REFUSAL_CALM: Duration = Duration::from_secs(5);
+/// Causes of failed connections to one server that the log names before the next connection.
+pub const LOGGED_CAUSES_MAX: usize = 8;
 /// Time for which the result of a health probe is cached.
 pub const HEALTH_REMEMBERED: Duration = Duration::from_secs(1);
 /// Time for which a health check waits for Redis.

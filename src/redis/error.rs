@@ -110,10 +110,10 @@ pub(super) enum ConnectError {
     #[error("connect timeout exceeded")]
     Timeout,
     /// The socket failed during the handshake.
-    #[error("the connection failed during the handshake: {0}")]
+    #[error("the connection failed during the handshake: {}", socket_failure(.0))]
     Broken(io::Error),
     /// The connection ended at `HELLO`: the server may know RESP2 only.
-    #[error("the connection ended at HELLO: {0}")]
+    #[error("the connection failed during the handshake: {}", socket_failure(.0))]
     EndedAtHello(io::Error),
     /// The server sent an invalid reply during the handshake.
     #[error("the server does not speak the Redis protocol (bad {0})")]
@@ -121,4 +121,34 @@ pub(super) enum ConnectError {
     /// The server refused the login.
     #[error(transparent)]
     Refused(#[from] HandshakeError),
+}
+
+/// Returns the cause of a socket's failure for the log. A server that dies resets a connection or
+/// ends it cleanly, as the bytes on their way decide; both are one cause.
+fn socket_failure(why: &io::Error) -> String {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    if matches!(why.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof) {
+        "the server ended it".to_owned()
+    } else {
+        why.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_ends_a_handshake_is_one_cause() {
+        let ended = [
+            ConnectError::Broken(io::ErrorKind::UnexpectedEof.into()),
+            ConnectError::Broken(io::Error::from_raw_os_error(104)),
+            ConnectError::EndedAtHello(io::ErrorKind::BrokenPipe.into()),
+        ];
+        for error in ended {
+            assert_eq!(error.to_string(), "the connection failed during the handshake: the server ended it");
+        }
+        let other = ConnectError::Broken(io::Error::other("no memory"));
+        assert_eq!(other.to_string(), "the connection failed during the handshake: no memory");
+    }
 }

@@ -12,7 +12,7 @@
 //! loss of Redis once, not once per worker. **Always:** the board has one entry for each slot of an
 //! open pool and no others, and a lock is held for one walk over them at most.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +23,7 @@ use super::metrics::ConnectionStatus;
 use super::refusals::ServerRefusals;
 use super::server_stats::{ServerState, ServerStats, ServerStatsTable};
 use crate::label::Label;
+use crate::limits::LOGGED_CAUSES_MAX;
 use crate::redis::submission::Lane;
 use crate::resp::Pipeline;
 use crate::telemetry::Registry;
@@ -81,8 +82,8 @@ struct LoggedState {
     up: usize,
     /// Breakers that are not closed.
     open: usize,
-    /// The reason for the last failed attempt to connect.
-    why: Option<String>,
+    /// The causes of failed attempts to connect that the log has named since the last connection.
+    causes: BTreeSet<String>,
     /// The rights that the user lacks, as text.
     missing_rights: String,
     /// The commands that the server refuses.
@@ -147,7 +148,7 @@ impl StatsBoard {
     pub(in crate::redis) fn connected(&self, server: &str) -> LogNovelty {
         self.logged(server, |logged| {
             logged.up += 1;
-            logged.why = None;
+            logged.causes.clear();
             LogNovelty::if_first(logged.up == 1)
         })
     }
@@ -160,11 +161,13 @@ impl StatsBoard {
         })
     }
 
-    /// Records a failed attempt to connect.
+    /// Records a failed attempt to connect. `New` if the log has not named its cause since the last
+    /// connection.
     pub(in crate::redis) fn unreachable(&self, server: &str, why: &str) -> LogNovelty {
         self.logged(server, |logged| {
-            let is_new = logged.up == 0 && logged.why.as_deref() != Some(why);
-            logged.why = Some(why.to_owned());
+            let is_new = logged.up == 0
+                && logged.causes.len() < LOGGED_CAUSES_MAX
+                && logged.causes.insert(why.to_owned());
             LogNovelty::if_first(is_new)
         })
     }
@@ -377,9 +380,13 @@ mod tests {
         let board = StatsBoard::new(instant());
         let (a, b) = ("redis://a:1", "redis://b:1");
         assert_eq!(
-            ["refused", "refused", "reset"].map(|why| board.unreachable(a, why)),
-            [LogNovelty::New, LogNovelty::Known, LogNovelty::New]
+            ["refused", "refused", "reset", "refused"].map(|why| board.unreachable(a, why)),
+            [LogNovelty::New, LogNovelty::Known, LogNovelty::New, LogNovelty::Known]
         );
+        for cause in 2..LOGGED_CAUSES_MAX {
+            assert_eq!(board.unreachable(a, &cause.to_string()), LogNovelty::New);
+        }
+        assert_eq!(board.unreachable(a, "one too many"), LogNovelty::Known);
         assert_eq!(
             [a, a, b].map(|server| board.connected(server)),
             [LogNovelty::New, LogNovelty::Known, LogNovelty::New]
