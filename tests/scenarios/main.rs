@@ -9,6 +9,8 @@ mod admin;
 #[cfg(test)]
 mod base_path;
 #[cfg(test)]
+mod behind_haproxy;
+#[cfg(test)]
 mod budgets;
 #[cfg(test)]
 mod caching_flow;
