@@ -22,12 +22,28 @@ use crate::policy::store::rules::{CacheRules, StaleDespiteSMaxage, StorableStatu
 use crate::policy::store::status;
 use crate::policy::store::stored::{Obligations, StoredFacts};
 
+/// The statements that apply to a response: the origin's own, and those of its route.
+struct Statements<'a> {
+    /// The freshness that the route states.
+    freshness: Option<&'a StatedFreshness>,
+    applied: AppliedDirectives,
+    /// The obligations that the applied directives state.
+    stated: Obligations,
+}
+
+impl<'a> Statements<'a> {
+    fn read(exchange: &Exchange<'_>, rules: &'a CacheRules) -> Self {
+        let freshness = rules.freshness.as_ref().filter(|_| replaces_freshness(exchange.status, rules));
+        let directives = Directives::of(exchange.response);
+        let applied = AppliedDirectives::of(directives, rules.overrides, freshness);
+        let stated = stated_obligations(&applied.directives, rules, freshness);
+        Self { freshness, applied, stated }
+    }
+}
+
 /// Decides whether a response may be stored. Returns the facts to store with it if so.
 pub fn storable(exchange: &Exchange<'_>, rules: &CacheRules) -> Result<StoredFacts, NotStorable> {
-    let freshness = rules.freshness.as_ref().filter(|_| replaces_freshness(exchange.status, rules));
-    let directives = Directives::of(exchange.response);
-    let mut applied = AppliedDirectives::of(directives, rules.overrides, freshness);
-    let stated = stated_obligations(&applied.directives, rules, freshness);
+    let Statements { freshness, mut applied, stated } = Statements::read(exchange, rules);
     client_allows(exchange.request)?;
     status_allows(exchange.status, rules)?;
     origin_allows(exchange, &mut applied, stated, rules)?;
@@ -45,10 +61,7 @@ pub(in crate::policy) fn refused_to_others(
     exchange: &Exchange<'_>,
     rules: &CacheRules,
 ) -> Option<NotStorable> {
-    let freshness = rules.freshness.as_ref().filter(|_| replaces_freshness(exchange.status, rules));
-    let directives = Directives::of(exchange.response);
-    let applied = AppliedDirectives::of(directives, rules.overrides, freshness);
-    let stated = stated_obligations(&applied.directives, rules, freshness);
+    let Statements { freshness, applied, stated } = Statements::read(exchange, rules);
     let lifetime = lifetime(exchange, &applied, rules, freshness, freshness::initial_age(exchange));
     obligations(exchange.response, stated, lifetime, applied.lifted)
         .refused(exchange.request)
