@@ -24,9 +24,12 @@ pub const REFRESH_TIMEOUT: Duration = Duration::from_secs(60);
 pub const REFRESH_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest such pause, without a `Retry-After`.
 pub const REFRESH_PAUSE_MAX: Duration = Duration::from_secs(8);
-/// The longest such pause by the origin's `Retry-After`: the origin may recover sooner than it
-/// expects.
+/// The longest such pause by the origin's `Retry-After`, and the longest time for which the proxy
+/// repeats a refusal: the origin may recover sooner than it expects.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// Refusals of the origin, with `503` and `Retry-After`, that are remembered. Each has a digest of
+/// 32 bytes and a time.
+pub const ORIGIN_REFUSALS_MAX: usize = 16 * 1024;
 /// Keys whose fetch failed that are remembered.
 pub const REFRESH_PAUSES_MAX: usize = 16 * 1024;
 /// Duration of the fleet's lease for one fetch without renewal: the delay that a node which dies

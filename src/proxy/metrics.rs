@@ -117,6 +117,7 @@ pub(super) struct Metrics {
     collapsed_wait: Histogram,
     refreshes: Counter,
     withdrawals: Counter,
+    retry_after_refusals: Counter,
     unsafe_continued: Counter,
     write_waits: Counters<WriteWaitOutcome>,
     overloads: Counters<OverloadReason>,
@@ -164,6 +165,10 @@ impl Metrics {
             withdrawals: registry.counter(
                 "cachewarp_withdrawals",
                 "Stored responses removed because the origin's answer invalidated them",
+            ),
+            retry_after_refusals: registry.counter(
+                "cachewarp_retry_after_refusals",
+                "Requests answered with 503 because the origin refused an equal one with Retry-After",
             ),
             unsafe_continued: registry.counter(
                 "cachewarp_writes_unabandoned",
@@ -215,6 +220,7 @@ impl Metrics {
             | Failure::Closed
             | Failure::Overloaded
             | Failure::BreakerOpen
+            | Failure::RetryAfter(_)
             | Failure::Shed
             | Failure::PerAddressLimit
             | Failure::ClientBody => return,
@@ -241,6 +247,11 @@ impl Metrics {
     /// Counts a stored response that the origin's answer has ended.
     pub(super) fn withdrawn(&self) {
         self.withdrawals.inc();
+    }
+
+    /// Counts a request that the proxy refuses until the origin's `Retry-After` has passed.
+    pub(super) fn refused_by_retry_after(&self) {
+        self.retry_after_refusals.inc();
     }
 
     /// Counts an unsafe request that continues after its client has left.

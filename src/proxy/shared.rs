@@ -8,6 +8,7 @@ use crate::proxy::admission::load::LoadLimiter;
 use crate::proxy::admission::write_rate::WriteRate;
 use crate::proxy::fetch::json_checks::JsonChecks;
 use crate::proxy::fetch::pauses::RefreshPauses;
+use crate::proxy::fetch::refusals::OriginRefusals;
 use crate::proxy::fetch::slow::SlowKeys;
 use crate::proxy::fetch::table::FetchTable;
 use crate::proxy::fetch::uncacheable::UncacheableKeys;
@@ -29,6 +30,7 @@ pub struct ProxyShared {
     pub(in crate::proxy) doorkeeper: Arc<Doorkeeper>,
     pub(in crate::proxy) popular: Arc<PopularPaths>,
     pub(in crate::proxy) pauses: Arc<RefreshPauses>,
+    pub(in crate::proxy) refusals: Arc<OriginRefusals>,
     pub(in crate::proxy) json_checks: Arc<JsonChecks>,
     pub(in crate::proxy) load: LoadLimiter,
     pub(in crate::proxy) write_waits: Arc<WriteRate>,
@@ -46,6 +48,7 @@ impl ProxyShared {
             doorkeeper: Arc::new(Doorkeeper::new(options.admission_budget)),
             popular: Arc::new(PopularPaths::new()),
             pauses: Arc::new(RefreshPauses::new(time::instant())),
+            refusals: Arc::new(OriginRefusals::new(time::instant())),
             json_checks: Arc::new(JsonChecks::new()),
             write_waits: Arc::new(WriteRate::per_second(options.on_write_rate)),
             load: LoadLimiter::new(

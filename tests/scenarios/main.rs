@@ -98,6 +98,8 @@ mod repeated_purges;
 #[cfg(test)]
 mod request_fields;
 #[cfg(test)]
+mod retry_after;
+#[cfg(test)]
 mod routes;
 #[cfg(test)]
 mod settings;

@@ -100,6 +100,10 @@ pub(crate) const GROUPS: &[(&str, &[(&str, &str)])] = &[
             ),
             ("cachewarp_withdrawals", "The origin forbids storing what it allowed before."),
             (
+                "cachewarp_retry_after_refusals",
+                "Clients repeat requests that the origin refuses; each gets the rest of the origin's `Retry-After`.",
+            ),
+            (
                 "cachewarp_writes_unabandoned",
                 "Clients leave before their writes end: their time-outs are shorter than the origin's.",
             ),

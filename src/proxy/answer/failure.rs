@@ -4,6 +4,8 @@
 //! about the origin: no address and no operating-system error. A failure answer contains nothing of
 //! any response, so all followers of a fetch may receive it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -49,6 +51,8 @@ pub(in crate::proxy) enum Failure {
     Overloaded,
     /// The origin's circuit breaker is open after repeated failures.
     BreakerOpen,
+    /// The origin refused an equal request with `503`, and this much of its `Retry-After` is left.
+    RetryAfter(Duration),
     /// The limit of waiting requests is reached.
     Shed,
     /// The limit of requests of this client address is reached.
@@ -70,9 +74,11 @@ impl Failure {
             Self::ClientBody => StatusCode::REQUEST_TIMEOUT,
             Self::Refused | Self::BadAnswer | Self::HeadTooLarge | Self::Closed => StatusCode::BAD_GATEWAY,
             Self::OnlyIfCached | Self::ConnectTimeout | Self::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::Overloaded | Self::BreakerOpen | Self::Shed | Self::PerAddressLimit => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Overloaded
+            | Self::BreakerOpen
+            | Self::RetryAfter(_)
+            | Self::Shed
+            | Self::PerAddressLimit => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -88,6 +94,7 @@ impl Failure {
             | Self::Closed
             | Self::Overloaded
             | Self::BreakerOpen
+            | Self::RetryAfter(_)
             | Self::Shed
             | Self::PerAddressLimit => true,
             Self::BadTarget(_)
@@ -107,7 +114,9 @@ impl Failure {
     /// of the origin's turns. Such a failure says nothing about other requests.
     pub(in crate::proxy) fn may_be_of_the_request(self) -> bool {
         match self {
-            Self::Closed | Self::BadAnswer | Self::HeadTooLarge | Self::Overloaded => true,
+            Self::Closed | Self::BadAnswer | Self::HeadTooLarge | Self::Overloaded | Self::RetryAfter(_) => {
+                true
+            }
             Self::Refused
             | Self::ConnectTimeout
             | Self::HeadTimeout
@@ -145,6 +154,7 @@ impl Failure {
             Self::Closed => "origin-closed",
             Self::Overloaded => "origin-overloaded",
             Self::BreakerOpen => "origin-resting",
+            Self::RetryAfter(_) => "origin-retry-after",
             Self::Shed => "overloaded",
             Self::PerAddressLimit => "per-address-limit",
             Self::ClientBody => "client-body",
@@ -169,12 +179,20 @@ impl Failure {
             Self::Closed => "the origin closed the connection without an answer",
             Self::Overloaded => "too many requests to the origin are in progress",
             Self::BreakerOpen => "the circuit breaker of the origin is open after repeated failures",
+            Self::RetryAfter(_) => "the origin has refused this request for a time that is not over",
             Self::Shed => "too many requests are waiting",
             Self::PerAddressLimit => "too many requests of this client address are in progress",
             Self::ClientBody => "the request's content did not arrive",
             Self::MalformedBody => "the chunked coding of the request's content is malformed",
         }
         .to_owned()
+    }
+
+    /// Returns the value of `Retry-After`: whole seconds, rounded up.
+    fn retry_after(self) -> HeaderValue {
+        let rest = if let Self::RetryAfter(rest) = self { rest } else { Duration::from_secs(1) };
+        let is_partial = rest.subsec_nanos() > 0;
+        HeaderValue::from(rest.as_secs() + u64::from(is_partial))
     }
 
     fn outcome(self) -> Outcome {
@@ -229,7 +247,7 @@ impl From<Failure> for ProxyAnswer {
             head.insert(ALLOW, ALLOWED_METHODS);
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            head.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            head.insert(RETRY_AFTER, failure.retry_after());
         }
         // The texts contain no character that JSON must escape.
         let title = status.canonical_reason().unwrap_or_default();
@@ -264,6 +282,7 @@ mod tests {
             (Failure::Closed, 502),
             (Failure::Overloaded, 503),
             (Failure::BreakerOpen, 503),
+            (Failure::RetryAfter(Duration::from_secs(9)), 503),
             (Failure::Shed, 503),
             (Failure::PerAddressLimit, 503),
             (Failure::ClientBody, 408),

@@ -16,6 +16,7 @@ use crate::proxy::fetch::direct::fetch_uncacheable;
 use crate::proxy::fetch::request::FetchRequest;
 use crate::proxy::fetch::respond::{fetch_alone, fetch_as_leader, fetch_known_uncacheable};
 use crate::proxy::fetch::response::SharedResponse;
+use crate::proxy::fetch::retry_after::answer_refused;
 use crate::proxy::fetch::stale_on_error::{
     serve_stale_for_failure, serve_stale_on_error, serve_stale_while_paused, serve_stored, stale_or_failure,
 };
@@ -47,6 +48,9 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
     }
     if let Some(reason) = fetch_request.request.facts.forbids_storing() {
         return fetch_uncacheable(proxy, &fetch_request, reason).await;
+    }
+    if let Some(answer) = answer_refused(proxy, &fetch_request) {
+        return answer;
     }
     // A client that requires a response newer than its own request cannot take one that was
     // requested earlier. It waits for the end of such a fetch, and shares the next.
@@ -134,7 +138,10 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
         }
         joins += 1;
     }
-    match serve_stale_while_paused(proxy, &fetch_request).await {
+    if let Some(answer) = serve_stale_while_paused(proxy, &fetch_request).await {
+        return answer;
+    }
+    match answer_refused(proxy, &fetch_request) {
         Some(answer) => answer,
         None => fetch_alone(proxy, &fetch_request).await,
     }

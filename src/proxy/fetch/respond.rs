@@ -19,6 +19,7 @@ use crate::proxy::fetch::active::ActiveFetch;
 use crate::proxy::fetch::direct::pass_through;
 use crate::proxy::fetch::request::FetchRequest;
 use crate::proxy::fetch::response::FetchOutcome;
+use crate::proxy::fetch::retry_after::answer_refused;
 use crate::proxy::fetch::run::run_alone;
 use crate::proxy::fetch::stale_on_error::{serve_stale_on_error, serve_stored, stale_or_failure};
 use crate::proxy::fetch::table::LeaderGuard;
@@ -58,6 +59,9 @@ pub(in crate::proxy) async fn fetch_known_uncacheable(
 ) -> ProxyAnswer {
     let FetchRequest { request, stored, .. } = fetch_request;
     request.note(|explanation| explanation.rule(RuleQuestion::Collapse, Ruling::no(reason)));
+    if let Some(answer) = answer_refused(proxy, fetch_request) {
+        return answer;
+    }
     // A response that cannot be stored need not be whole.
     if stored.is_none() && !request.is_plain() {
         return Box::pin(pass_through(proxy, request, fetch_request.forward, reason.word())).await;

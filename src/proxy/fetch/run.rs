@@ -25,6 +25,7 @@ use crate::proxy::fetch::active::{ActiveFetch, refuse};
 use crate::proxy::fetch::keep::ResponseToStore;
 use crate::proxy::fetch::request::FetchRequest;
 use crate::proxy::fetch::response::{FetchOutcome, SharedResponse};
+use crate::proxy::fetch::retry_after::note_refusal;
 use crate::proxy::fetch::table::FetchState;
 use crate::proxy::fetch::tags::cache_tags;
 use crate::proxy::request::CacheRequest;
@@ -57,6 +58,7 @@ pub(in crate::proxy::fetch) async fn run_alone(
         }
         Err(reason) => {
             refuse(proxy, request.fetch_key(location.key), reason);
+            note_refusal(proxy, request, response.status(), response.headers());
             FetchOutcome::Direct(response, reason)
         }
     }
@@ -181,6 +183,7 @@ impl ActiveFetch {
         // The stored response is removed before the response is published: a follower must not find
         // an entry that it invalidates.
         self.reject(response.status(), reason).await;
+        note_refusal(&self.proxy, &self.request, response.status(), response.headers());
         match policy::OriginFailure::of(response.status()) {
             Some(failure) => {
                 self.pause(failure, policy::retry_after(response.headers(), time::now()));

@@ -1,0 +1,61 @@
+//! Requests before the time that the origin's `Retry-After` states.
+//!
+//! A request with a credential or an unlisted field never takes part: its response is for its
+//! client alone.
+
+use http::{HeaderMap, StatusCode};
+
+use crate::origin::FetchPurpose;
+use crate::policy::{self, Initiator};
+use crate::proxy::answer::failure::Failure;
+use crate::proxy::answer::response::ProxyAnswer;
+use crate::proxy::fetch::refusals::HeadDigest;
+use crate::proxy::fetch::request::FetchRequest;
+use crate::proxy::request::CacheRequest;
+use crate::proxy::worker::Proxy;
+use crate::time;
+
+/// Records the refusal, if a response is one and its request takes part.
+pub(in crate::proxy::fetch) fn note_refusal(
+    proxy: &Proxy,
+    request: &CacheRequest,
+    status: StatusCode,
+    fields: &HeaderMap,
+) {
+    if status != StatusCode::SERVICE_UNAVAILABLE || request.initiator != Initiator::Client {
+        return;
+    }
+    let retry_after = policy::retry_after(fields, time::now()).filter(|wanted| !wanted.is_zero());
+    if let Some(retry_after) = retry_after
+        && let Some(head) = digest(proxy, request)
+    {
+        proxy.shared.refusals.refuse(head, retry_after, time::instant());
+    }
+}
+
+/// Returns the answer to a request that the origin has refused, until the time of its `Retry-After`
+/// has passed.
+pub(in crate::proxy::fetch) fn answer_refused(
+    proxy: &Proxy,
+    fetch_request: &FetchRequest,
+) -> Option<ProxyAnswer> {
+    let (refusals, now) = (&proxy.shared.refusals, time::instant());
+    if !refusals.has_any(now) {
+        return None;
+    }
+    let request = &fetch_request.request;
+    let failure = Failure::RetryAfter(refusals.rest(&digest(proxy, request)?, now)?);
+    proxy.metrics.refused_by_retry_after();
+    request.note(|explanation| explanation.failed(failure));
+    Some(failure.of_fetch(fetch_request.forward))
+}
+
+/// Returns the digest of the head that a shared fetch sends for a request, if the request takes
+/// part.
+fn digest(proxy: &Proxy, request: &CacheRequest) -> Option<HeadDigest> {
+    if request.facts.credential().is_some() || request.facts.has_unlisted() {
+        return None;
+    }
+    let head = proxy.origin.outbound().head(&request.inbound.to_outbound(&FetchPurpose::Cacheable));
+    head.ok().as_ref().map(HeadDigest::of)
+}
