@@ -48,8 +48,13 @@ pub(super) async fn answer(
     _permit: RequestPermit,
 ) -> ProxyAnswer {
     let resource = inbound.rule_set.resource_key(&inbound.target);
-    // Only the response to a `POST` can be stored.
-    let before = (inbound.method == Method::POST).then(|| proxy.store.permit(&resource, KeyGeneration::NONE));
+    // Only the response to a `POST` can be stored. No lookup precedes it that reads the purge log.
+    let before = if inbound.method == Method::POST {
+        proxy.store.read_first_log().await;
+        Some(proxy.store.permit(&resource, KeyGeneration::NONE))
+    } else {
+        None
+    };
     let requested = time::now();
     let head = || {
         reached.set(OriginReached::Perhaps);

@@ -52,6 +52,18 @@ fn a_post_response_is_stored_with_content_location_and_lifetime() {
     }
 }
 
+/// No lookup of the process has read the purge log before.
+#[test]
+fn the_first_post_of_a_process_is_stored_in_redis() {
+    let (origin, redis) = (Origin::start(), Redis::start());
+    let nodes = [(); 2].map(|()| Proxy::start_with_redis(&origin.url(), &redis.url(), &[]));
+    origin.answer("/a", Answer::json_with(&[FRESH, ITSELF], NEW));
+    let own = post(&nodes[0], &[]);
+    assert_eq!(own.cache_status(), "CacheWarp; fwd=method; stored");
+    redis.await_keys(1);
+    assert!(nodes.iter().all(is_stored));
+}
+
 #[test]
 fn a_varying_post_response_is_stored_as_a_variant() {
     let origin = Origin::start();

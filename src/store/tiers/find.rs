@@ -220,6 +220,16 @@ impl Store {
         }
     }
 
+    /// Reads the purge log from Redis, if this process has not read any: a permit without a purge
+    /// generation stores nothing there. A failure leaves the log unread.
+    pub async fn read_first_log(&self) {
+        if let Some(redis) = &self.redis
+            && self.shared.purges.generation().epoch == 0
+        {
+            drop(Box::pin(self.read_log(redis)).await);
+        }
+    }
+
     async fn read_log(&self, redis: &Client) -> Result<PurgeLog, CommandError> {
         match &self.fleet {
             Some(fleet) => fleet.read_log(redis).await,
