@@ -243,8 +243,8 @@ settings! {
             "Request headers in the cache key, such as `x-tenant-id`. Each value has its own response; the origin receives them.";
         HarmlessHeaders "harmless_headers" ValueForm::List, "",
             "Request headers that do not change the response, beside those in HEADERS.md. Requests with them use the cache; shared fetches omit them.";
-        CredentialHeaders "credential_headers" ValueForm::List, "x-api-key",
-            "Request headers that carry a credential, beside `Authorization` and `Cookie`. A list replaces the default: name `x-api-key` again to keep it.";
+        CredentialHeaders "credential_headers" ValueForm::List, "",
+            "Request headers that carry a credential, such as `x-session`, beside `Authorization`, `Cookie`, `X-Api-Key` and the others in HEADERS.md, which always do.";
         IgnoredCookies "ignored_cookies" ValueForm::List, "",
             "Cookies that are not credentials, such as `theme,_ga*`; `*` for all. If a request has no others, a shared fetch omits them. If a response sets no others, it is stored without them.";
         CacheMemorySize "cache_memory_size" ValueForm::Size, "64MiB",

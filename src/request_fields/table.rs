@@ -36,8 +36,7 @@ pub struct FieldGroup {
     pub names: &'static [&'static str],
 }
 
-/// Prefixes of names, each with a class. A harmless class needs a reason why every name with the
-/// prefix is harmless.
+/// Prefixes of names. A harmless class needs a reason why every name with the prefix is harmless.
 pub const PREFIXES: &[(&str, FieldClass)] = &[
     ("sec-fetch-", FieldClass::Sent),
     ("sec-ch-", FieldClass::Sent),
@@ -368,6 +367,7 @@ pub const TABLE: &[FieldGroup] = &[
             "authorization",
             "cookie",
             "cookie2",
+            "x-api-key",
             "baggage",
             "correlation-context",
             "sec-token-binding",

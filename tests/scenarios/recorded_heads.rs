@@ -26,7 +26,7 @@ const NOT_ANSWERED: &[(&str, Cause)] = &[
     ("chromium-fetch-no-cache", Cause::Directive),
     ("chromium-fetch-reload", Cause::Directive),
     ("cloudflare-access", Cause::Field("cf-access-* identifies the caller")),
-    ("curl-api-key", Cause::Field("x-api-key is in credential_headers by default")),
+    ("curl-api-key", Cause::Field("x-api-key is a credential")),
     ("curl-basic", Cause::Field("authorization")),
     ("curl-cookie", Cause::Field("cookie")),
     ("dotnet-httpclient-baggage", Cause::Field("correlation-context carries what the application likes")),

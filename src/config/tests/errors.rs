@@ -141,12 +141,12 @@ fn each_kind_of_error_has_its_text() {
         (
             "harmless_headers",
             "X_Api_Key",
-            "has \"x_api_key\", which is also in credential_headers; keep it in one of the two",
+            "has \"x_api_key\", which cannot be harmless: it identifies the client; remove it",
         ),
         (
             "key_headers",
             "x-api-key",
-            "has \"x-api-key\", which is also in credential_headers; keep it in one of the two",
+            "has \"x-api-key\", which cannot be part of the cache key: it identifies the client (RFC 9111 §3.5); remove it",
         ),
         (
             "unstored_headers",
@@ -167,6 +167,19 @@ fn each_kind_of_error_has_its_text() {
         let variable = name.to_ascii_uppercase();
         let want = format!("{name} = {text:?} (environment {variable}): {error}");
         assert_eq!(errors_of(&[], &[(&variable, text)], ""), [want]);
+    }
+}
+
+#[test]
+fn a_credential_is_in_no_other_list() {
+    for (name, text, header) in
+        [("harmless_headers", "X_Session", "x_session"), ("key_headers", "x-session", "x-session")]
+    {
+        let variable = name.to_ascii_uppercase();
+        let variables = [(variable.as_str(), text), ("CREDENTIAL_HEADERS", "x-session")];
+        let error = format!("has {header:?}, which is also in credential_headers; keep it in one of the two");
+        let want = format!("{name} = {text:?} (environment {variable}): {error}");
+        assert_eq!(errors_of(&[], &variables, ""), [want]);
     }
 }
 

@@ -86,7 +86,7 @@ fn every_setting_reaches_its_module() {
         ("cache_max_body", "2KiB"),
         ("cache_content_types", "*"),
         ("cache_statuses", "200,404"),
-        ("credential_headers", ""),
+        ("credential_headers", "x-session"),
         ("ignored_cookies", "_ga*"),
         ("cache_memory_size", "0"),
         ("cache_memory_ttl", "0"),
