@@ -4,6 +4,9 @@
 //! `Cache-Status` detail. [`Label`] is the interface of such an enum; [`labels!`](crate::labels)
 //! declares one.
 
+/// The label of the items that have no series of their own, because their number is bounded.
+pub const OTHER: &str = "other";
+
 /// An enum whose variants each have one word, and a place in a table of counters.
 pub trait Label: Copy + 'static {
     /// Every variant, in the order of [`Label::index`].

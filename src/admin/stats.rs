@@ -15,10 +15,15 @@ use super::query::{self, QueryError};
 use super::response::{AdminResponse, json};
 use crate::json::{JsonObject, object};
 use crate::label::Label;
-use crate::limits::{REGISTERED_NAME_BYTES_MAX, TOP_PATH_BYTES_MAX, TOP_PATHS_SHOWN_MAX};
+use crate::limits::{
+    OPERATOR_SHOWN_BYTES_MAX, REGISTERED_NAME_BYTES_MAX, ROUTE_NAME_BYTES_MAX, TOP_PATH_BYTES_MAX,
+    TOP_PATHS_SHOWN_MAX,
+};
 use crate::proxy::{self, Proxy};
 use crate::store::{ConnectionState, ServerState, Store};
-use crate::telemetry::{BUCKET_BOUNDS, MetricSnapshot, Registry, percentile};
+use crate::telemetry::{
+    BUCKET_BOUNDS, CacheResult, MetricSnapshot, Registry, RouteSummary, StatusClass, percentile,
+};
 use crate::time::{self, millis};
 
 /// The outcomes that are hits, each with its tier.
@@ -81,6 +86,12 @@ pub(super) async fn answer(source: &StatsSource, uri: &Uri) -> Result<AdminRespo
             number(object, &snapshot, "accepted", "cachewarp_client_connections_accepted");
         });
         number(object, &snapshot, "shared_fetches", "cachewarp_shared_fetches");
+        let routes = source.proxy.route_counts();
+        if !routes.is_empty() {
+            object.objects("routes", routes.iter(), write_route);
+            let overrides = source.proxy.route_overrides();
+            object.texts("route_overrides", overrides.iter().map(String::as_str), OPERATOR_SHOWN_BYTES_MAX);
+        }
         if let Some(count) = top {
             let paths = source.proxy.popular_paths(count);
             object.objects("top", paths.iter(), |object, (path, count)| {
@@ -117,6 +128,20 @@ fn write_server(object: &mut JsonObject<'_>, (server, state): &(String, ServerSt
     write_times(object, &state.replies.counts);
     object.number("received_bytes", state.received);
     object.number("sent_bytes", state.sent);
+}
+
+/// Writes the counts of one route since the start, also of a route that a reload removed.
+fn write_route(object: &mut JsonObject<'_>, route: &RouteSummary) {
+    object.text("route", &route.name, ROUTE_NAME_BYTES_MAX);
+    object.object("responses", usize::MAX, |object| {
+        for (class, count) in StatusClass::ALL.iter().zip(route.responses) {
+            object.number(class.word(), count);
+        }
+    });
+    for (result, count) in CacheResult::ALL.iter().zip(route.results) {
+        object.number(result.word(), count);
+    }
+    write_times(object, &route.times.counts);
 }
 
 /// Reads the number of paths that the query requests.

@@ -20,6 +20,10 @@ pub const ROUTE_SEGMENTS_MAX: usize = 32;
 pub const ROUTE_CAPTURES_MAX: usize = 8;
 /// Items of a list in a route: names of headers, cookies, query parameters, statuses, types.
 pub const ROUTE_LIST_ITEMS_MAX: usize = 64;
+/// Routes of one file that have their own series of metrics; the further ones share one.
+pub const ROUTES_COUNTED_MAX: usize = 100;
+/// Names of routes, also of earlier files, that have their own series until the process ends.
+pub const ROUTE_SERIES_MAX: usize = 400;
 /// Tags that a route gives to a stored response, and tags or routes that a write purges. The tags
 /// that the origin gives count against the same limit of an entry.
 pub const ROUTE_TAGS_MAX: usize = 8;

@@ -1,6 +1,7 @@
 //! The metrics of the request path.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -304,5 +305,15 @@ pub(super) fn watch_fetches(tables: [&Arc<FetchTable>; 2], registry: &Registry) 
         "cachewarp_shared_fetches",
         "Fetches in progress that other requests may join",
         move || tables.iter().map(|table| table.len()).sum::<usize>() as f64,
+    );
+}
+
+/// Registers the gauge of routes with `override`.
+pub(super) fn watch_overrides(overriding: &Arc<AtomicUsize>, registry: &Registry) {
+    let overriding = Arc::clone(overriding);
+    registry.sampled(
+        "cachewarp_routes_with_override",
+        "Routes in use that lift a prohibition of the origin",
+        move || overriding.load(Ordering::Relaxed) as f64,
     );
 }

@@ -29,6 +29,7 @@ use crate::proxy::rules::RuledRequest;
 use crate::proxy::unsafe_exchange::{OriginReached, UnsafeExchange};
 use crate::proxy::worker::Proxy;
 use crate::proxy::{health, lookup, pass, purge};
+use crate::telemetry::RouteCounter;
 use crate::telemetry::access::{AnswerFacts, RequestRecord};
 use crate::time;
 
@@ -47,6 +48,8 @@ struct RequestStart {
     method: RequestMethod,
     record: RequestRecord,
     notes: ExplainNotes,
+    /// The counts of the request's route.
+    counter: Option<RouteCounter>,
 }
 
 impl Proxy {
@@ -60,11 +63,12 @@ impl Proxy {
         request: Request<Incoming>,
         record: RequestRecord,
     ) -> PendingResponse {
-        let begun = RequestStart {
+        let mut begun = RequestStart {
             at: record.begun().unwrap_or_else(time::instant),
             method: RequestMethod::from(request.method()),
             notes: ExplainNotes::of(&self.options, request.headers()),
             record: record.clone(),
+            counter: None,
         };
         let notes = begun.notes.clone();
         self.shared.popular.record(request.uri().path());
@@ -85,6 +89,7 @@ impl Proxy {
             Some(target) => rule_set.of(&parts.method, target),
             None => RuledRequest::of(rule_set.settings()),
         };
+        begun.counter.clone_from(&ruled.rules.counter);
         if let Some(reason) = ruled.passes {
             route = route.into_uncached(reason);
         }
@@ -261,6 +266,9 @@ impl Proxy {
         begun.notes.attach(&mut answer);
         let took = time::instant().duration_since(begun.at);
         self.metrics.answered(begun.method, &answer, took);
+        if let Some(counter) = &begun.counter {
+            counter.answered(answer.response.status(), answer.outcome.cache_result(), took);
+        }
         begun.record.answered(took, |facts| note_answer(facts, &answer));
         let timer = self.metrics.time_response(answer.outcome, begun.at);
         let hold = address_permit.map(|permit| self.hold(answer.response.body(), permit));

@@ -21,6 +21,7 @@ use crate::routes::{
     StaleUse, WriteGuarantee,
 };
 use crate::store::{CacheTag, MemoryUse};
+use crate::telemetry::{RouteCounter, WorkerRouteCounts};
 
 /// The rules of a request.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub(in crate::proxy) struct RequestRules {
     pub(in crate::proxy) memory: MemoryUse,
     /// The guarantee that writes give for the responses of the route.
     guarantee: WriteGuarantee,
+    /// The counts of the route.
+    pub(in crate::proxy) counter: Option<RouteCounter>,
     /// The routes among which the request found its own.
     table: Option<Arc<RouteTable>>,
 }
@@ -95,9 +98,11 @@ impl RuleSet {
         options: &Options,
         routes: Option<Arc<RouteTable>>,
         generation: u64,
+        counts: &mut WorkerRouteCounts,
     ) -> Self {
+        let digest = cache.client_certificates.digest(RulesDigest::NONE);
         let settings = RequestRules {
-            cache,
+            cache: CacheRules { digest, ..cache },
             collapse_timeout: options.collapse_timeout,
             origin_head_timeout: None,
             origin_body_timeout: None,
@@ -105,11 +110,16 @@ impl RuleSet {
             route: None,
             memory: MemoryUse::Usual,
             guarantee: WriteGuarantee::None,
+            counter: None,
             table: routes.clone(),
         };
         let routes = routes.map(|table| {
-            let each = table.routes().iter().zip(table.guarantees());
-            let each = each.map(|(route, guarantee)| RulesByForm::of(&settings, route, guarantee)).collect();
+            let counters = counts.counters(table.routes().iter().map(|route| &*route.name));
+            let each = table.routes().iter().zip(table.guarantees()).zip(counters);
+            let each = each.map(|((route, guarantee), counter)| {
+                RulesByForm::of(&RequestRules { counter, ..settings.clone() }, route, guarantee)
+            });
+            let each = each.collect();
             RulesByRoute { table, each }
         });
         Self { settings: Rc::new(settings), routes }
@@ -118,6 +128,11 @@ impl RuleSet {
     /// Returns the rules of the settings.
     pub(in crate::proxy) fn settings(&self) -> &Rc<RequestRules> {
         &self.settings
+    }
+
+    /// Returns the routes.
+    pub(in crate::proxy) fn table(&self) -> Option<&RouteTable> {
+        self.routes.as_ref().map(|routes| &*routes.table)
     }
 
     /// Finds the rules of a request.
@@ -171,7 +186,7 @@ impl RequestRules {
     fn with(&self, route: &Route, form: PathForm, guarantee: WriteGuarantee) -> Self {
         let members = &route.members;
         let mut cache = self.cache.clone();
-        cache.digest = RulesDigest(route.rules_digest());
+        cache.digest = cache.client_certificates.digest(RulesDigest(route.rules_digest()));
         restrict(&mut cache, members);
         match form {
             PathForm::Plain => permit(&mut cache, members),
@@ -192,6 +207,7 @@ impl RequestRules {
                 WriteGuarantee::Confirmed | WriteGuarantee::Held => MemoryUse::TrackedOnly,
             },
             guarantee,
+            counter: self.counter.clone(),
             table: self.table.clone(),
         }
     }

@@ -1,6 +1,7 @@
 //! The state of a process that all its workers share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::answer_budget::AnswerBudget;
 use crate::proxy::admission::doorkeeper::Doorkeeper;
@@ -16,7 +17,8 @@ use crate::proxy::metrics;
 use crate::proxy::options::Options;
 use crate::proxy::popular::PopularPaths;
 use crate::proxy::request::FetchScope;
-use crate::telemetry::Registry;
+use crate::routes::RouteTable;
+use crate::telemetry::{Registry, RouteCounts};
 use crate::time;
 
 /// The state that all workers of a process share: fetches in progress, uncacheable keys, and load.
@@ -35,6 +37,9 @@ pub struct ProxyShared {
     pub(in crate::proxy) load: LoadLimiter,
     pub(in crate::proxy) write_waits: Arc<WriteRate>,
     pub(in crate::proxy) answers: AnswerBudget,
+    pub(in crate::proxy) route_counts: RouteCounts,
+    /// The number of routes in use that lift a prohibition of the origin.
+    overriding: Arc<AtomicUsize>,
 }
 
 impl ProxyShared {
@@ -57,10 +62,19 @@ impl ProxyShared {
                 options.body_bytes_max,
             ),
             answers: AnswerBudget::new(options.answer_bytes_max),
+            route_counts: RouteCounts::new(registry),
+            overriding: Arc::default(),
         };
         metrics::watch_fetches([&shared.fetches, &shared.newer_fetches], registry);
         metrics::watch_load(&shared.load, registry);
         metrics::watch_answers(&shared.answers, registry);
+        metrics::watch_overrides(&shared.overriding, registry);
         shared
+    }
+
+    /// Notes the routes that a worker uses from now on.
+    pub(in crate::proxy) fn note_routes(&self, routes: Option<&RouteTable>) {
+        let overriding = routes.map_or(0, |routes| routes.overrides().len());
+        self.overriding.store(overriding, Ordering::Relaxed);
     }
 }

@@ -23,7 +23,7 @@ use crate::proxy::rules::{RequestRules, RuleSet};
 use crate::proxy::shared::ProxyShared;
 use crate::routes::RouteTable;
 use crate::store::{Store, StorePermit};
-use crate::telemetry::Registry;
+use crate::telemetry::{Registry, RouteSummary, WorkerRouteCounts};
 use crate::time;
 
 /// The proxy of one worker.
@@ -31,6 +31,7 @@ pub struct Proxy {
     pub(in crate::proxy) options: Options,
     /// The rules of requests that arrive now.
     rules: RefCell<Rc<RuleSet>>,
+    route_counts: RefCell<WorkerRouteCounts>,
     /// The rules by which answers lose their tags. No route changes them.
     pub(in crate::proxy) tag_rules: CacheRules,
     pub(in crate::proxy) shared: ProxyShared,
@@ -57,11 +58,16 @@ impl Proxy {
         let metrics = Metrics::new(registry);
         store.set_rules(routes.as_ref().map_or(0, |routes| routes.digest()));
         let tag_rules = rules.clone();
-        let rules = RefCell::new(Rc::new(RuleSet::new(rules, &options, routes, 0)));
+        shared.note_routes(routes.as_deref());
+        let mut route_counts = shared.route_counts.worker();
+        let rules = RuleSet::new(rules, &options, routes, 0, &mut route_counts);
+        let rules = RefCell::new(Rc::new(rules));
+        let route_counts = RefCell::new(route_counts);
         let json = RefCell::new(JsonCheck::new());
         Rc::new(Self {
             options,
             rules,
+            route_counts,
             tag_rules,
             shared,
             store,
@@ -77,8 +83,10 @@ impl Proxy {
     /// its rules.
     pub fn use_routes(&self, routes: Option<Arc<RouteTable>>, generation: u64) {
         self.store.set_rules(routes.as_ref().map_or(0, |routes| routes.digest()));
+        self.shared.note_routes(routes.as_deref());
         let cache = self.rules().settings().cache.clone();
-        self.rules.replace(Rc::new(RuleSet::new(cache, &self.options, routes, generation)));
+        let counts = &mut *self.route_counts.borrow_mut();
+        self.rules.replace(Rc::new(RuleSet::new(cache, &self.options, routes, generation, counts)));
     }
 
     /// Returns the rules of requests that arrive now.
@@ -96,6 +104,16 @@ impl Proxy {
     /// counts paths only while an operator reads them.
     pub fn popular_paths(&self, count: usize) -> Vec<(String, u64)> {
         self.shared.popular.top(count)
+    }
+
+    /// Returns the counts of each route, summed over all workers of the process.
+    pub fn route_counts(&self) -> Vec<RouteSummary> {
+        self.shared.route_counts.read()
+    }
+
+    /// Returns one line for each route that lifts a prohibition of the origin.
+    pub fn route_overrides(&self) -> Vec<String> {
+        self.rules().table().map(RouteTable::overrides).unwrap_or_default()
     }
 
     /// Checks whether the origin has this target below its base path. The cache looks up no other

@@ -4,6 +4,7 @@ use std::fmt;
 
 use http::header::HeaderName;
 
+use crate::label::OTHER;
 use crate::limits::{
     ROUTE_LIST_ITEMS_MAX, ROUTE_NAME_BYTES_MAX, ROUTE_TAGS_MAX, ROUTES_FILE_BYTES_MAX, ROUTES_MAX,
 };
@@ -81,6 +82,9 @@ pub enum RouteFault {
     /// A malformed name.
     #[error("the name is not 1 to {ROUTE_NAME_BYTES_MAX} of a-z, 0-9 and `-`")]
     Name,
+    /// A name that metrics use for the routes without their own series.
+    #[error("the name `{OTHER}` is that of all further routes in metrics")]
+    ReservedName,
     /// A second route of one name.
     #[error("the name is also that of the route on line {0}")]
     DuplicateName(usize),

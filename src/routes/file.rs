@@ -7,6 +7,7 @@ use std::ops::Range;
 use http::Method;
 use toml::de::{DeTable, DeValue};
 
+use crate::label::OTHER;
 use crate::limits::{ROUTE_NAME_BYTES_MAX, ROUTES_FILE_BYTES_MAX, ROUTES_MAX};
 
 use crate::routes::digest::rules_digest;
@@ -139,6 +140,10 @@ impl FileReader<'_> {
 
     fn name(&mut self, member: Member<'_>) -> Option<Box<str>> {
         let name = self.string(member)?;
+        if name == OTHER {
+            self.note(&member.value.span(), RouteFault::ReservedName);
+            return None;
+        }
         if is_name(name) {
             return Some(name.into());
         }

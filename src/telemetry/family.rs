@@ -35,9 +35,9 @@ pub(super) enum SeriesLabels {
     Grid(Vec<(&'static str, Vec<&'static str>)>),
     /// Labels whose values are constant in a process: one series.
     Constant(Vec<(&'static str, String)>),
-    /// A label whose values are listed at each scrape. The module that lists them bounds their
+    /// Labels whose values are listed at each scrape. The module that lists them bounds their
     /// number.
-    Open(&'static str),
+    Open(Vec<&'static str>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +54,12 @@ pub(super) enum WorkerPart {
     Counted(CounterShard),
     /// A gauge or a counter whose value another module holds.
     Sampled(Box<dyn Fn() -> f64 + Send + Sync>),
-    /// The series of an open label, whose values another module holds.
-    Listed(Box<dyn Fn() -> Vec<(String, Sample)> + Send + Sync>),
+    /// The series of open labels, whose values another module holds.
+    Listed(Box<dyn Fn() -> Vec<ListedSeries> + Send + Sync>),
 }
+
+/// A series of open labels: the value of each label, and the sample.
+pub(super) type ListedSeries = (Vec<String>, Sample);
 
 /// The value of one series, summed over all workers.
 pub(super) enum Sample {
@@ -103,8 +106,8 @@ impl MetricFamily {
         self.parts.iter().filter_map(read).reduce(|sum, value| sum + value)
     }
 
-    /// Returns the series of an open label.
-    pub(super) fn listed(&self) -> impl Iterator<Item = (String, Sample)> {
+    /// Returns the series of open labels.
+    pub(super) fn listed(&self) -> impl Iterator<Item = ListedSeries> {
         self.parts.iter().flat_map(|part| match part {
             WorkerPart::Listed(list) => list(),
             WorkerPart::Counted(_) | WorkerPart::Sampled(_) => Vec::new(),
@@ -147,9 +150,9 @@ impl MetricDescriptor {
         kind: MetricKind,
         name: &'static str,
         help: &'static str,
-        label: &'static str,
+        labels: Vec<&'static str>,
     ) -> Self {
-        Self { labels: SeriesLabels::Open(label), ..Self::plain(kind, name, help) }
+        Self { labels: SeriesLabels::Open(labels), ..Self::plain(kind, name, help) }
     }
 
     pub(super) fn cells(&self) -> usize {

@@ -75,7 +75,11 @@ impl Drop for DurationTimer {
 }
 
 fn observe(shard: &CounterShard, series: usize, took: Duration) {
-    let first = series * SERIES_CELLS;
+    observe_at(shard, series * SERIES_CELLS, took);
+}
+
+/// Counts one observation in the series that begins at this cell.
+pub(super) fn observe_at(shard: &CounterShard, first: usize, took: Duration) {
     let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
     shard.add(first + bucket_of(nanos), 1);
     shard.add(first + BUCKETS, nanos);

@@ -116,9 +116,27 @@ impl Registry {
         label: &'static str,
         list: impl Fn() -> Vec<(String, u64)> + Send + Sync + 'static,
     ) {
-        let read = move || list().into_iter().map(|(word, count)| (word, Sample::Count(count))).collect();
+        let count = |(word, count)| (vec![word], Sample::Count(count));
+        let read = move || list().into_iter().map(count).collect();
         self.join(
-            MetricDescriptor::listed(MetricKind::Counter, name, help, label),
+            MetricDescriptor::listed(MetricKind::Counter, name, help, vec![label]),
+            WorkerPart::Listed(Box::new(read)),
+        );
+    }
+
+    /// Declares a counter for each pair of labels that `list` returns at a scrape, under the
+    /// conditions of [`Registry::listed_counters`].
+    pub fn listed_counter_pairs(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        labels: [&'static str; 2],
+        list: impl Fn() -> Vec<([String; 2], u64)> + Send + Sync + 'static,
+    ) {
+        let count = |(words, count): ([String; 2], u64)| (words.into(), Sample::Count(count));
+        let read = move || list().into_iter().map(count).collect();
+        self.join(
+            MetricDescriptor::listed(MetricKind::Counter, name, help, labels.into()),
             WorkerPart::Listed(Box::new(read)),
         );
     }
@@ -132,9 +150,10 @@ impl Registry {
         label: &'static str,
         list: impl Fn() -> Vec<(String, DurationSummary)> + Send + Sync + 'static,
     ) {
-        let read = move || list().into_iter().map(|(word, times)| (word, Sample::Times(times))).collect();
+        let times = |(word, times)| (vec![word], Sample::Times(times));
+        let read = move || list().into_iter().map(times).collect();
         self.join(
-            MetricDescriptor::listed(MetricKind::Histogram, name, help, label),
+            MetricDescriptor::listed(MetricKind::Histogram, name, help, vec![label]),
             WorkerPart::Listed(Box::new(read)),
         );
     }

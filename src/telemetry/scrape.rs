@@ -66,9 +66,11 @@ impl MetricsPage {
                 let labels: Vec<_> = labels.iter().map(|(label, value)| (*label, value.as_str())).collect();
                 self.write_series(&name, &labels, family.read(0))
             }
-            SeriesLabels::Open(label) => family
-                .listed()
-                .try_for_each(|(word, sample)| self.write_series(&name, &[(label, word.as_str())], sample)),
+            SeriesLabels::Open(labels) => family.listed().try_for_each(|(words, sample)| {
+                let words = words.iter().map(String::as_str);
+                let labels: Vec<_> = labels.iter().copied().zip(words).collect();
+                self.write_series(&name, &labels, sample)
+            }),
         }
     }
 

@@ -23,6 +23,22 @@ pub(crate) const GROUPS: &[(&str, &[(&str, &str)])] = &[
                 "If it grows and the time to the head does not, bodies are long or clients read slowly.",
             ),
             (
+                "cachewarp_route_responses",
+                "Alert on the share of `status=\"5xx\"` of a route that matters. The first 100 routes of the file have series; `route=\"other\"` is all further ones. Requests without a route count in none.",
+            ),
+            (
+                "cachewarp_route_cache_results",
+                "The hit ratio of each route; requests that pass the cache count in neither result.",
+            ),
+            (
+                "cachewarp_route_duration_seconds",
+                "Compare routes: a slow one has a slow part of the API behind it, or a low hit ratio.",
+            ),
+            (
+                "cachewarp_routes_with_override",
+                "Alert on a change that is not planned: each such route stores what the origin forbids.",
+            ),
+            (
                 "cachewarp_requests_waiting",
                 "Near `max_pending_requests`, requests are shed: look at the origin and at Redis.",
             ),

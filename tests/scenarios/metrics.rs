@@ -6,6 +6,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use tempfile::NamedTempFile;
+
 use crate::harness::{Answer, Client, Origin, Program, Redis, Start, client};
 use crate::metric_table::GROUPS;
 
@@ -19,8 +21,14 @@ const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0;escaping=al
 
 /// Starts the program with all kinds of metrics, and returns it with its admin address.
 fn start(origin: &Origin, redis: &Redis) -> (Program, std::net::SocketAddr) {
-    let urls = [format!("--origin-url={}", origin.url()), format!("--redis-url={}", redis.url())];
-    let flags = ["--listen-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", &urls[0], &urls[1]];
+    let mut routes = NamedTempFile::new().unwrap();
+    routes.write_all(b"[[route]]\nname = 'a'\npath = '/a'\n").unwrap();
+    let urls = [
+        format!("--origin-url={}", origin.url()),
+        format!("--redis-url={}", redis.url()),
+        format!("--routes-file={}", routes.path().display()),
+    ];
+    let flags = ["--listen-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", &urls[0], &urls[1], &urls[2]];
     let program = Program::start(&Start { arguments: &flags, ..Start::default() });
     let mut addresses = program
         .await_line("serving")
@@ -139,7 +147,7 @@ impl Family<'_> {
         let labels = self.labels.iter().filter(|(label, _)| **label != "le");
         let is_alone = labels.clone().count() == 1;
         let shown = labels.map(|(label, values)| {
-            if !is_alone || *label == "server" {
+            if !is_alone || ["route", "server"].contains(label) {
                 return format!("`{label}`");
             }
             let values: Vec<_> = values.iter().map(|value| format!("`{value}`")).collect();

@@ -168,6 +168,69 @@ fn a_reload_replaces_the_routes_of_every_worker() {
     assert!(routed.statuses("/a").iter().all(passes));
 }
 
+/// Returns the value of a series of metrics; 0 without the series.
+fn metric(admin: SocketAddr, series: &str) -> f64 {
+    let page = client::get(admin, "/metrics");
+    let value = page.text().lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+    value.unwrap_or_default()
+}
+
+#[test]
+fn a_reload_keeps_the_counts_of_each_route() {
+    let origin = Origin::start();
+    for path in ["/a", "/b", "/none"] {
+        origin.answer(path, Answer::json_with(&[FRESH], "{}"));
+    }
+    let plain = start(&[&format!("--origin-url={}", origin.url())], &[], None);
+    assert_eq!(client::get(plain.await_addr(), "/a").status, 200);
+    assert!(!client::get(plain.await_admin_addr(), "/metrics").text().contains("route="), "no routes file");
+
+    let route = |name: &str, path: &str, members: &str| {
+        format!("[[route]]\nname = '{name}'\npath = '{path}'\n{members}\n")
+    };
+    let routed = Routed::start(&origin, &[route("a", "/a", ""), route("b", "/b", "")].concat());
+    let counts = |name: &str| {
+        let of = |family: &str, label: &str| {
+            metric(routed.admin, &format!("cachewarp_route_{family}{{route=\"{name}\"{label}}}"))
+        };
+        [
+            of("responses_total", ",status=\"2xx\""),
+            of("cache_results_total", ",result=\"hit\""),
+            of("cache_results_total", ",result=\"miss\""),
+            of("duration_seconds_count", ""),
+        ]
+    };
+    for path in ["/a", "/b", "/none"] {
+        assert_eq!(routed.statuses(path).len(), 16);
+    }
+    let before = ["a", "b"].map(counts);
+    for [responses, hits, misses, times] in before {
+        assert_eq!([responses, hits + misses, times], [16.0; 3]);
+        assert!(misses >= 1.0 && hits >= 1.0, "{hits} hits, {misses} misses");
+    }
+    assert_eq!(metric(routed.admin, "cachewarp_routes_with_override"), 0.0);
+
+    // The name `a` moves to another path, and its counts go on. A request that passes is no miss.
+    let members = "mode = 'off'\noverride = ['private']";
+    assert_eq!(routed.reload(&[route("c", "/a", ""), route("a", "/b", members)].concat()).status, 200);
+    assert_eq!((routed.statuses("/a").len(), routed.statuses("/b").len()), (16, 16));
+    assert_eq!(counts("a"), [32.0, before[0][1], before[0][2], 32.0]);
+    assert_eq!(counts("b"), before[1]);
+    let of_c = counts("c");
+    assert_eq!((of_c[0], of_c[1] + of_c[2], of_c[3]), (16.0, 16.0, 16.0));
+    assert_eq!(metric(routed.admin, "cachewarp_routes_with_override"), 1.0);
+
+    let token = [("Authorization", "Bearer t")];
+    let stats = Client::connect(routed.admin).request("GET", "/stats", &token);
+    let stats: serde_json::Value = serde_json::from_str(stats.text()).unwrap();
+    let of_a = &stats["routes"][0];
+    assert_eq!(of_a["route"], "a");
+    assert_eq!([of_a["hit"].as_f64(), of_a["miss"].as_f64()], [Some(before[0][1]), Some(before[0][2])]);
+    assert_eq!((&of_a["responses"]["2xx"], of_a["p99_ms"].is_number()), (&32.into(), true));
+    assert_eq!(stats["routes"].as_array().map(Vec::len), Some(3));
+    assert_eq!(stats["route_overrides"][0], "route a overrides private of the origin");
+}
+
 #[test]
 fn requests_are_answered_during_reloads_of_the_routes() {
     let origin = Origin::start();

@@ -116,6 +116,24 @@ pub enum ClientCertificates {
     Ignored,
 }
 
+/// Separates the digests of nodes that ignore client certificates.
+const IGNORED_CERTIFICATES_DOMAIN: &[u8] = b"cw-ignored-certificates-1";
+
+impl ClientCertificates {
+    /// Returns the digest of rules under this meaning. A node that ignores certificates stores
+    /// responses to clients that presented one, so a node that counts certificates as credentials
+    /// uses none of its entries.
+    pub fn digest(self, rules: RulesDigest) -> RulesDigest {
+        match self {
+            Self::Credentials => rules,
+            Self::Ignored => {
+                let message = [IGNORED_CERTIFICATES_DOMAIN, &rules.0].concat();
+                RulesDigest(*blake3::hash(&message).as_bytes().first_chunk().unwrap_or(&rules.0))
+            }
+        }
+    }
+}
+
 /// The effect of `s-maxage` on stale responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StaleDespiteSMaxage {

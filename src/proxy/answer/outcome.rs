@@ -1,6 +1,7 @@
 //! The outcome by which an answer is counted: the label `outcome` of metrics, logs and `/stats`.
 
 use crate::label::Label as _;
+use crate::telemetry::CacheResult;
 
 crate::labels! {
     /// The outcome of a request.
@@ -37,28 +38,25 @@ crate::labels! {
 }
 
 impl Outcome {
-    /// Returns whether the request could have been a hit.
-    const fn is_cacheable(self) -> bool {
+    /// Returns the result of a request that could have been a hit.
+    pub(in crate::proxy) const fn cache_result(self) -> Option<CacheResult> {
         match self {
-            Self::HitMemory
-            | Self::HitRedis
-            | Self::Miss
-            | Self::Validated
-            | Self::StaleOnError
-            | Self::Collapsed
-            | Self::Uncacheable => true,
+            Self::HitMemory | Self::HitRedis => Some(CacheResult::Hit),
+            Self::Miss | Self::Validated | Self::StaleOnError | Self::Collapsed | Self::Uncacheable => {
+                Some(CacheResult::Miss)
+            }
             Self::Pass
             | Self::Purge
             | Self::Tunnel
             | Self::Options
             | Self::Health
             | Self::Failed
-            | Self::Refused => false,
+            | Self::Refused => None,
         }
     }
 }
 
 /// Returns the labels of the outcomes of all requests that could have been hits.
 pub fn cacheable_outcomes() -> impl Iterator<Item = &'static str> {
-    Outcome::ALL.iter().filter(|outcome| outcome.is_cacheable()).map(|outcome| outcome.word())
+    Outcome::ALL.iter().filter(|outcome| outcome.cache_result().is_some()).map(|outcome| outcome.word())
 }

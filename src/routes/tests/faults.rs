@@ -10,6 +10,12 @@ fn route(line: &str) -> String {
 }
 
 #[test]
+fn no_route_has_the_name_of_the_further_routes_in_metrics() {
+    let found = errors("[[route]]\nname = 'other'\npath = '/a'\n");
+    assert_eq!(found.iter().map(|error| &error.fault).collect::<Vec<_>>(), [&RouteFault::ReservedName]);
+}
+
+#[test]
 fn every_member_has_its_errors_with_line_and_hint() {
     let mut missing = Vec::new();
     for (line, want) in [
