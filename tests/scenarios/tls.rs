@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
 
-use crate::harness::{Answer, Authority, Client, Origin, Proxy, TlsClient, until};
+use crate::harness::{Answer, Authority, Client, Origin, Proxy, Redis, TlsClient, until};
 
 /// A proxy that speaks TLS for `localhost`.
 struct TlsStage {
@@ -162,6 +162,26 @@ fn a_required_certificate_admits_its_client_alone() {
             && stage.handshakes("client-certificate-invalid") == 1.0
     });
     assert_eq!(stage.origin.count("/a"), 1);
+}
+
+#[test]
+fn nodes_that_differ_in_the_meaning_of_client_certificates_share_no_entry() {
+    let (origin, redis) = (Origin::start(), Redis::start());
+    origin.answer("/a", Answer::json_with(&[("Cache-Control", "max-age=60")], "{}"));
+    let node = |is_credential| {
+        let settings =
+            [("tls_client_credential", is_credential), ("cache_memory_size", "0"), ("explain_token", "t")];
+        Proxy::start_with_redis(&origin.url(), &redis.url(), &settings)
+    };
+    let [ignoring, counting, too] = ["false", "true", "true"].map(node);
+    let is_hit = |node: &Proxy| node.get("/a").cache_status().starts_with("CacheWarp; hit");
+    assert!(!is_hit(&ignoring));
+    redis.await_keys(1);
+    until("the node to use its own entry", || is_hit(&ignoring));
+    let other = counting.get_with("/a", &[("CacheWarp-Explain", "t")]);
+    let explained = other.field("cachewarp-explain").unwrap();
+    assert!(explained.contains("other-rules") && explained.contains("\"miss\""), "{explained}");
+    until("nodes with equal settings to share the entry", || is_hit(&counting) && is_hit(&too));
 }
 
 #[test]
