@@ -19,6 +19,7 @@ mod harness;
 mod http2;
 mod lessons;
 mod origin;
+mod paths;
 mod requests;
 mod wire;
 

@@ -33,6 +33,7 @@ use crate::readiness::Readiness;
 use crate::request_fields::RequestFields;
 use crate::secret::Secret;
 use crate::store::{Namespace, Tier};
+use crate::telemetry::RouteCounts;
 use crate::time::Timestamp;
 use crate::tls::ClientCertificate;
 
@@ -242,7 +243,8 @@ fn background_refreshes_are_not_noted() {
         scheme: Scheme::Http,
         certificate: ClientCertificate::None,
     };
-    let rule_set = Rc::new(RuleSet::new(rules(), &options(None), None, 0));
+    let rule_set =
+        Rc::new(RuleSet::new(rules(), &options(None), None, 0, &mut RouteCounts::default().worker()));
     let inbound = InboundRequest::new(
         Method::GET,
         target("a", "/"),
