@@ -20,6 +20,8 @@ mod heads;
 mod location;
 #[path = "checks/purges.rs"]
 mod purges;
+#[path = "checks/queries.rs"]
+mod queries;
 #[path = "checks/ranges.rs"]
 mod ranges;
 #[path = "checks/requests.rs"]
@@ -49,6 +51,7 @@ pub(crate) use framing::{answer_framing, framing};
 pub(crate) use greeting::handshake;
 pub(crate) use location::location;
 pub(crate) use purges::purge;
+pub(crate) use queries::query_form;
 pub(crate) use ranges::range;
 pub(crate) use requests::{credential, outbound, target};
 pub(crate) use routes::{route_match, routes_file};
@@ -95,6 +98,7 @@ pub(crate) const CHECKS: &[FuzzCheck] = &[
     ("outbound", outbound),
     ("pipeline", pipeline),
     ("purge", purge),
+    ("query_form", query_form),
     ("range", range),
     ("recorded_heads", recorded_heads),
     ("redirect", redirect),

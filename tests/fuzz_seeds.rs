@@ -64,6 +64,7 @@ targets! {
     outbound
     pipeline
     purge
+    query_form
     range
     recorded_heads
     redirect
