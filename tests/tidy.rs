@@ -98,7 +98,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("descriptors", &[]),
-    ("demo", &["app", "config", "server", "store", "telemetry"]),
+    ("demo", &["app", "config", "routes", "server", "store", "telemetry"]),
     (
         "cli",
         &[

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
@@ -20,14 +20,16 @@ const SLOW: Duration = Duration::from_secs(1);
 /// from a new one.
 pub(super) struct SampleApi {
     served: Cell<u64>,
+    /// The rate that a `POST` raises, in hundredths.
+    rate: Cell<u64>,
 }
 
 impl SampleApi {
     pub(super) fn new() -> Rc<Self> {
-        Rc::new(Self { served: Cell::new(0) })
+        Rc::new(Self { served: Cell::new(0), rate: Cell::new(108) })
     }
 
-    async fn answer(&self, path: &str, head: &HeaderMap) -> Response<Full<Bytes>> {
+    async fn answer(&self, method: &Method, path: &str, head: &HeaderMap) -> Response<Full<Bytes>> {
         self.served.set(self.served.get() + 1);
         let served = self.served.get();
         match path.split('/').skip(1).collect::<Vec<_>>().as_slice() {
@@ -36,6 +38,14 @@ impl SampleApi {
             {
                 let pips = (served * 7) % 100;
                 let body = format!(r#"{{"symbol":"{symbol}","bid":1.08{pips:02},"served":{served}}}"#);
+                json(StatusCode::OK, None, body)
+            }
+            ["rates", pair] if pair.len() == 6 && pair.bytes().all(|byte| byte.is_ascii_uppercase()) => {
+                if *method == Method::POST {
+                    self.rate.set(self.rate.get() + 1);
+                }
+                let (whole, part) = (self.rate.get() / 100, self.rate.get() % 100);
+                let body = format!(r#"{{"pair":"{pair}","rate":{whole}.{part:02},"served":{served}}}"#);
                 json(StatusCode::OK, None, body)
             }
             ["accounts", id] if id.bytes().all(|byte| byte.is_ascii_digit()) => match head.get(AUTHORIZATION)
@@ -73,7 +83,9 @@ impl Handler for SampleApi {
         request: Request<Incoming>,
         _: RequestRecord,
     ) -> HandlerReply<Full<Bytes>> {
-        HandlerReply::working(async move { self.answer(request.uri().path(), request.headers()).await })
+        HandlerReply::working(async move {
+            self.answer(request.method(), request.uri().path(), request.headers()).await
+        })
     }
 }
 

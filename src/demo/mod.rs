@@ -7,6 +7,7 @@
 mod api;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -16,10 +17,25 @@ use tracing::error;
 use crate::app::{self, ProcessControl, RunningProxy, ShutdownSignals, StartError};
 use crate::config::{DEMO_TOKEN, Settings};
 use crate::key::{Authority, OriginBase, Scheme};
+use crate::routes::RouteTable;
 use crate::server::{self, Shutdown, WorkerListener};
 use crate::store::Namespace;
 use crate::telemetry::Registry;
 use api::SampleApi;
+
+/// The routes of the demo, if the settings name no file: a read, and the write that changes it.
+const ROUTES: &[u8] = br#"
+[[route]]
+name = "rates"
+path = "/rates/{pair}"
+cache_control = "max-age=600"
+
+[[route]]
+name = "rate-update"
+path = "/rates/{pair}"
+methods = ["POST"]
+on_write = { purge = ["rates"], wait = true }
+"#;
 
 /// A sample API and a proxy in front of it, both serving.
 pub struct RunningDemo {
@@ -58,6 +74,9 @@ fn in_front_of(api: SocketAddr, mut settings: Settings) -> Settings {
     }
     // Not the namespace of the API that the settings name.
     let origin = OriginBase { scheme: Scheme::Http, authority, path: String::new() };
+    if settings.routes.is_none() {
+        settings.routes = RouteTable::parse(ROUTES).ok().map(Arc::new);
+    }
     settings.store.namespace = Namespace::of_origin(settings.store.namespace.as_str(), &origin);
     settings
 }
@@ -146,6 +165,12 @@ impl RunningDemo {
 
   curl -i -H 'Authorization: Bearer alice' http://{proxy}/accounts/42
       A response to a request with a credential is not stored (detail=authorization): \"served\" counts up.
+
+  curl -i http://{proxy}/rates/EURUSD
+      A route keeps this path for ten minutes; the API states nothing.
+
+  curl -i -X POST http://{proxy}/rates/EURUSD
+      A write. Its route purges the stored rate before the answer: the next GET has the new one.
 
   {program} explain{token} http://{proxy}/quotes/EURUSD
       The rules that decide about the request, each with its clause.

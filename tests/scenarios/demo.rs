@@ -1,4 +1,4 @@
-//! `cachewarp demo`, as a newcomer runs it: each of its three commands twice, with the promised
+//! `cachewarp demo`, as a newcomer runs it: each of its commands, with the promised
 //! outcome.
 
 use std::net::{SocketAddr, TcpListener};
@@ -10,12 +10,13 @@ const FLAGS: [&str; 4] = ["demo", "--listen-addr=127.0.0.1:0", "--admin-addr=127
 /// A printed curl command, as the request that it sends.
 struct Line {
     addr: SocketAddr,
+    method: &'static str,
     path: String,
     fields: Vec<(String, String)>,
 }
 
 impl Line {
-    /// Parses `curl -i [-H 'name: value'] http://host:port/path`.
+    /// Parses `curl -i [-X POST] [-H 'name: value'] http://host:port/path`.
     fn read(line: &str) -> Self {
         let (flags, url) = line.trim().rsplit_once(" http://").unwrap();
         let (addr, path) = url.split_once('/').unwrap();
@@ -23,13 +24,14 @@ impl Line {
             let (name, value) = field.trim_matches('\'').split_once(": ").unwrap();
             (name.to_owned(), value.to_owned())
         });
-        Self { addr: addr.parse().unwrap(), path: format!("/{path}"), fields: fields.collect() }
+        let method = if flags.contains(" -X POST") { "POST" } else { "GET" };
+        Self { addr: addr.parse().unwrap(), method, path: format!("/{path}"), fields: fields.collect() }
     }
 
     fn send(&self) -> Response {
         let fields: Vec<_> =
             self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        Client::connect(self.addr).request("GET", &self.path, &fields)
+        Client::connect(self.addr).request(self.method, &self.path, &fields)
     }
 }
 
@@ -55,9 +57,20 @@ fn each_demo_command_has_the_printed_outcome() {
     assert_eq!(second.cache_status(), "CacheWarp; fwd=uri-miss; detail=authorization");
     assert_ne!(first.body, second.body, "the counter must increase");
 
+    let read = Line::read(&program.await_line("/rates/EURUSD"));
+    let write = Line::read(&program.await_line("curl -i -X POST"));
+    let (first, second) = (read.send(), read.send());
+    assert_eq!(first.cache_status(), "CacheWarp; fwd=uri-miss; stored");
+    assert!(second.cache_status().starts_with("CacheWarp; hit; ttl="), "{}", second.cache_status());
+    let (written, after) = (write.send(), read.send());
+    assert_eq!((written.status, write.path == read.path), (200, true));
+    assert_eq!(written.field("cache-status"), None, "every node has confirmed");
+    let rate = |text: &str| text.split("\"rate\":").nth(1).and_then(|rest| rest.get(..4).map(str::to_owned));
+    assert_eq!([first.text(), after.text()].map(rate), [Some("1.08".to_owned()), Some("1.09".to_owned())]);
+
     // The other paths that the demo names.
     for (path, want) in [("/private", "private"), ("/broken", "invalid-json")] {
-        let line = Line { addr: slow.addr, path: path.to_owned(), fields: Vec::new() };
+        let line = Line { addr: slow.addr, method: "GET", path: path.to_owned(), fields: Vec::new() };
         line.send();
         assert_eq!(line.send().cache_status(), format!("CacheWarp; fwd=uri-miss; detail={want}"));
     }
@@ -68,7 +81,7 @@ fn each_demo_command_has_the_printed_outcome() {
     program.signal("INT");
     let Ended { code, stdout, stderr } = program.end();
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
-    assert_eq!(stdout.lines().filter(|line| line.trim().starts_with("curl ")).count(), 3);
+    assert_eq!(stdout.lines().filter(|line| line.trim().starts_with("curl ")).count(), 5);
 }
 
 #[test]
