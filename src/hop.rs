@@ -20,6 +20,10 @@ use crate::limits::CONNECTION_OPTIONS_MAX;
 /// It concerns the client and CacheWarp only, so neither direction forwards it.
 pub const EXPLAIN: HeaderName = HeaderName::from_static("cachewarp-explain");
 
+/// The digest of the content of a `QUERY`, in the key of its response. The proxy writes it into its
+/// own copy of the request, over any value of the client; no origin receives it.
+pub const QUERY_CONTENT: HeaderName = HeaderName::from_static("cachewarp-query-content");
+
 /// Fields that `Connection` cannot remove: they frame the message, or decide who may see it.
 static PROTECTED: [HeaderName; 9] = [
     CONTENT_LENGTH,
@@ -60,12 +64,13 @@ fn options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers.get_all(CONNECTION).into_iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
 }
 
-/// Returns the fields that `Connection` makes hop-by-hop, without the protected ones.
+/// Returns the fields that `Connection` makes hop-by-hop, without the protected ones. The digest of
+/// a `QUERY` stays too: a client that removed it from the key would mix responses.
 pub fn named_in_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
     options(headers)
         .take(CONNECTION_OPTIONS_MAX)
         .filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok())
-        .filter(|name| !PROTECTED.contains(name))
+        .filter(|name| !PROTECTED.contains(name) && *name != QUERY_CONTENT)
 }
 
 /// Returns whether these names from [`named_in_connection`] include a field, in either spelling:
@@ -96,6 +101,7 @@ pub fn is_hop_by_hop(name: &str) -> bool {
             | "keep-alive"
             | "proxy-connection"
             | "cachewarp-explain"
+            | "cachewarp-query-content"
     )
 }
 
@@ -125,6 +131,7 @@ mod tests {
             "keep-alive",
             "proxy-connection",
             "cachewarp-explain",
+            "cachewarp-query-content",
         ]
         .map(|name| (name, "x"));
         assert_eq!(left(&all), Vec::<String>::new());

@@ -7,9 +7,12 @@
 //! contains all 256, and every hit compares them, so even a collision of names is a miss.
 //!
 //! The method is not part of the key: a stored `GET` response also answers a `HEAD` (RFC 9111 §4).
+//! The responses to `QUERY` requests have a key of their own, and each is a variant of it, selected
+//! by the digest of the request's content and of the fields that describe it (RFC 10008 §2.7).
 //!
 //! ```text
 //! whole resource   H( "cw-key-1"  len scheme  len authority  len target )
+//! its queries      H( "cw-query-1"  len scheme  len authority  len target )
 //! one variant      H( "cw-var-1"  whole (32)  nonce (8)  { len name  len value }* )
 //! ```
 

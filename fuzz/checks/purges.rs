@@ -18,7 +18,7 @@ pub(crate) fn purge(data: &[u8]) {
     };
     assert!((1..=PURGE_NAMES_MAX).contains(&order.named.len()));
     assert!(matches!(serde_json::from_str(&text), Ok(Value::Object(_))), "an order is an object");
-    let scopes = order.scopes(CacheKey::of);
+    let scopes = order.scopes(|target| [CacheKey::of(target), CacheKey::of_queries(target)]);
     for named in &order.named {
         if let PurgeName::Url(target) = named {
             assert_eq!(
@@ -29,7 +29,7 @@ pub(crate) fn purge(data: &[u8]) {
             assert!(scopes.contains(&PurgeScope::Url(CacheKey::of(target))));
         }
     }
-    assert!(scopes.len() >= order.named.len() && scopes.len() <= 2 * order.named.len());
+    assert!(scopes.len() >= order.named.len() && scopes.len() <= 4 * order.named.len());
     let purged = Ok(PurgeResult::counted(1, 1));
     let text = PurgeOutcome::document(&order, &purged, Some(0), Duration::ZERO);
     let Ok(document) = serde_json::from_str::<Value>(&text) else { panic!("not JSON: {text}") };

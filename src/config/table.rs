@@ -261,6 +261,8 @@ settings! {
             "Maximum time that a request waits for another request's fetch of one resource. Then one waiting request begins a further fetch, and all take the response that comes first.";
         OnWriteRate "on_write_rate" ValueForm::Number, "1000",
             "Writes per second of a node whose answers wait until every node has confirmed their purge (`wait` of a route). Further writes purge without waiting.";
+        QueryBodyMax "query_body_max" ValueForm::Size, "64KiB",
+            "Largest content of a `QUERY` (RFC 10008) whose response is cached; a larger one passes through. `0`: each passes.";
         FetchLease "fetch_lease" ValueForm::Choice("off|on|adaptive"), "adaptive",
             "Shares one fetch among the nodes of one Redis: `off`, `on`, or `adaptive` for resources that were slow to fetch.";
     }

@@ -7,6 +7,8 @@ use crate::key::target::Target;
 
 /// Separates keys of this layout from any other use of the hash.
 const KEY_DOMAIN: &[u8] = b"cw-key-1";
+/// Separates the keys of `QUERY` responses from those of `GET` responses.
+const QUERY_DOMAIN: &[u8] = b"cw-query-1";
 const VARIANT_DOMAIN: &[u8] = b"cw-var-1";
 
 /// Bytes of the digest that go into the name, in hexadecimal.
@@ -19,7 +21,17 @@ pub struct CacheKey([u8; DIGEST_BYTES]);
 impl CacheKey {
     /// Computes the key of a whole resource.
     pub fn of(target: &Target) -> Self {
-        let mut hash = FieldHasher::new(KEY_DOMAIN);
+        Self::within(KEY_DOMAIN, target)
+    }
+
+    /// Computes the key of the responses to `QUERY` requests for a target. Each of them is a
+    /// variant, selected by its content.
+    pub fn of_queries(target: &Target) -> Self {
+        Self::within(QUERY_DOMAIN, target)
+    }
+
+    fn within(domain: &[u8], target: &Target) -> Self {
+        let mut hash = FieldHasher::new(domain);
         hash.field(target.scheme.as_str().as_bytes());
         hash.field(target.authority.as_str().as_bytes());
         hash.field(target.path_and_query.as_str().as_bytes());

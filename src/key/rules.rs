@@ -13,12 +13,23 @@ use crate::key::target::Target;
 pub struct KeyRules {
     headers: Vec<HeaderName>,
     query: Option<QueryRules>,
+    retrieval: KeyedRetrieval,
+}
+
+/// The requests that have a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum KeyedRetrieval {
+    /// `GET`, and `HEAD`.
+    #[default]
+    Get,
+    /// `QUERY` (RFC 10008 §2.7).
+    Query,
 }
 
 impl KeyRules {
     /// Returns the rules with these request fields in every key.
     pub fn new(headers: Vec<HeaderName>) -> Self {
-        Self { headers, query: None }
+        Self { headers, query: None, retrieval: KeyedRetrieval::Get }
     }
 
     /// Returns the rules with more request fields in every key, and with rules for the query.
@@ -26,7 +37,15 @@ impl KeyRules {
     pub fn with(&self, headers: &[HeaderName], query: Option<QueryRules>) -> Self {
         let mut all = self.headers.clone();
         all.extend(headers.iter().filter(|name| !self.headers.contains(name)).cloned());
-        Self { headers: all, query }
+        Self { headers: all, query, retrieval: self.retrieval }
+    }
+
+    /// Returns the same rules for `QUERY` requests. `content` names the field with the digest of a
+    /// request's content, which selects among the responses.
+    #[must_use]
+    pub fn for_queries(&self, content: HeaderName) -> Self {
+        let headers = [&[content], &self.headers[..]].concat();
+        Self { headers, query: self.query.clone(), retrieval: KeyedRetrieval::Query }
     }
 
     /// Returns the request fields that are part of every key.
@@ -50,8 +69,15 @@ impl KeyRules {
     /// Computes the key of a whole resource.
     pub fn resource(&self, target: &Target) -> CacheKey {
         match self.normal_query(target) {
-            Some(path_and_query) => CacheKey::of(&Target { path_and_query, ..target.clone() }),
-            None => CacheKey::of(target),
+            Some(path_and_query) => self.key(&Target { path_and_query, ..target.clone() }),
+            None => self.key(target),
+        }
+    }
+
+    fn key(&self, target: &Target) -> CacheKey {
+        match self.retrieval {
+            KeyedRetrieval::Get => CacheKey::of(target),
+            KeyedRetrieval::Query => CacheKey::of_queries(target),
         }
     }
 

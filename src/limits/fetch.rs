@@ -65,3 +65,8 @@ pub const STATUS_REMEMBERED: Duration = Duration::from_secs(10);
 pub const ABSENCE_REMEMBERED: Duration = Duration::from_secs(10);
 /// The least age at which the record of an uncacheable key is renewed.
 pub const UNCACHEABLE_RENEWED: Duration = Duration::from_secs(1);
+/// Time in which the content of a `QUERY` has to arrive. A slower client gets 408, and holds no
+/// permit meanwhile.
+pub const QUERY_CONTENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest `query_body_max`.
+pub const QUERY_BODY_BYTES_MAX: usize = 1024 * 1024;

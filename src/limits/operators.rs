@@ -47,8 +47,8 @@ pub const TLS_FILES_INTERVAL: Duration = Duration::from_secs(5);
 pub const ADMIN_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest body of a `POST /purge`.
 pub const PURGE_BODY_BYTES_MAX: usize = 256 * KIB;
-/// Items that one purge may name: each may be purged under two schemes.
-pub const PURGE_NAMES_MAX: usize = PURGE_SCOPES_MAX / 2;
+/// Items that one purge may name: each may be purged under two schemes, for `GET` and for `QUERY`.
+pub const PURGE_NAMES_MAX: usize = PURGE_SCOPES_MAX / 4;
 /// Time in which the body of an operator's request must arrive.
 pub const OPERATOR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of an operator's input that an answer repeats, in escaped form.

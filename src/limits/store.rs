@@ -87,7 +87,7 @@ pub const PURGE_REPEAT_PAUSE_MIN: Duration = Duration::from_millis(50);
 pub const PURGE_REPEAT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Items of one purge.
-pub const PURGE_SCOPES_MAX: usize = 1000;
+pub const PURGE_SCOPES_MAX: usize = 2000;
 /// Time for which a purge waits until every node has confirmed it.
 pub const PURGE_ACK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Confirmations that may be pending in one worker. A node that gets no answer counts as

@@ -1,11 +1,11 @@
 //! Client of the origin: sends a request, returns the response head and a body.
 //!
 //! The client repeats a request only if that is as safe as sending it once: if hyper returns the
-//! request unwritten, or (RFC 9110 §9.2.2) if the method is idempotent, the request has no body,
-//! and a reused connection closed before the first byte of a response. The origin then probably
-//! closed the idle connection while the client was sending. The client repeats once, on a new
-//! connection, and to another address if the origin has one. A failed connect writes nothing, so
-//! the dialler tries the other addresses for every request.
+//! request unwritten, or (RFC 9110 §9.2.2) if the method is idempotent, the proxy has the whole
+//! body, if any, and a reused connection closed before the first byte of a response. The origin
+//! then probably closed the idle connection while the client was sending. The client repeats once,
+//! on a new connection, and to another address if the origin has one. A failed connect writes
+//! nothing, so the dialler tries the other addresses for every request.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +13,6 @@ use std::sync::Arc;
 use http::header::EXPECT;
 use http::request::Parts;
 use http::{Request, Response};
-use http_body::Body as _;
 use tokio::time::Instant;
 
 use super::address::OriginAddress;
@@ -134,10 +133,8 @@ impl OriginClient {
         }
         let (began, resource) = (permit.began(), permit.resource());
         let address = self.0.pool.choose(None);
+        let mut again = head_of_first.method.is_idempotent().then(|| body.again()).flatten();
         let mut request = Some(with_framing(head_of_first, body, deadlines));
-        let is_repeatable = request
-            .as_ref()
-            .is_some_and(|request| request.method().is_idempotent() && request.body().is_end_stream());
         while let Some(connection) = address.as_ref().and_then(|address| self.0.pool.reuse(address, began)) {
             let choice = ConnectionChoice::Reused;
             match self.send_on(deadlines, connection, &mut request, choice, resource, began).await {
@@ -145,8 +142,8 @@ impl OriginClient {
                 Err(ExchangeError::Final(error)) => return Err(error),
                 // This connection had closed already; the next may be open.
                 Err(ExchangeError::Unwritten) => {}
-                Err(ExchangeError::Unanswered) if is_repeatable => {
-                    let second = with_framing(head()?, RequestBody::Empty, deadlines);
+                Err(ExchangeError::Unanswered) if again.is_some() => {
+                    let second = with_framing(head()?, again.take().unwrap_or(RequestBody::Empty), deadlines);
                     let (other, choice) = (self.0.pool.choose(address.as_ref()), ConnectionChoice::Retried);
                     return Box::pin(self.send_on_new(deadlines, other, Some(second), choice, resource))
                         .await;

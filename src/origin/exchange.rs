@@ -125,7 +125,7 @@ pub(super) fn set_framing(head: &mut request::Parts, body: &RequestBody) {
     if body.is_empty() {
         head.headers.remove(EXPECT);
         // RFC 9110 §8.6: a method that usually has a body states the empty one.
-        if matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
+        if matches!(head.method, Method::POST | Method::PUT | Method::PATCH | Method::QUERY) {
             head.headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
         }
         return;

@@ -32,15 +32,21 @@ use crate::origin::error::FetchError;
 pub enum RequestBody {
     /// No body.
     Empty,
+    /// Body that has arrived.
+    Whole(Bytes),
     /// Body that is forwarded as it arrives.
     Streaming(Incoming),
+    /// Body whose beginning has arrived, and whose rest is forwarded as it arrives.
+    Begun(Bytes, Incoming),
 }
 
 impl RequestBody {
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Empty => true,
+            Self::Whole(bytes) => bytes.is_empty(),
             Self::Streaming(incoming) => incoming.is_end_stream(),
+            Self::Begun(begun, rest) => begun.is_empty() && rest.is_end_stream(),
         }
     }
 
@@ -48,7 +54,32 @@ impl RequestBody {
     pub(super) fn length(&self) -> Option<u64> {
         match self {
             Self::Empty => Some(0),
+            Self::Whole(bytes) => Some(bytes.len() as u64),
             Self::Streaming(incoming) => incoming.size_hint().exact(),
+            Self::Begun(begun, rest) => {
+                rest.size_hint().exact().and_then(|rest| rest.checked_add(begun.len() as u64))
+            }
+        }
+    }
+
+    /// Returns the body of a second attempt: of a body that has arrived, if there is one. A body
+    /// that is forwarded as it arrives has no second attempt.
+    pub(super) fn again(&self) -> Option<Self> {
+        match self {
+            Self::Empty => Some(Self::Empty),
+            Self::Whole(bytes) => Some(Self::Whole(bytes.clone())),
+            Self::Streaming(incoming) => incoming.is_end_stream().then_some(Self::Empty),
+            Self::Begun(..) => None,
+        }
+    }
+
+    /// Takes the part that has arrived.
+    fn take_arrived(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Empty | Self::Streaming(_) => None,
+            Self::Whole(bytes) | Self::Begun(bytes, _) => {
+                Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty())
+            }
         }
     }
 }
@@ -189,6 +220,13 @@ impl UploadTracker {
     }
 }
 
+impl FetchError {
+    /// Returns the failure of a client whose content ended with this error.
+    pub fn of_client(error: &hyper::Error) -> Self {
+        if is_malformed(error) { Self::ClientMalformed } else { Self::ClientCut }
+    }
+}
+
 /// Returns whether the coding of a body is invalid, by hyper's decoder or by the client's socket.
 fn is_malformed(error: &hyper::Error) -> bool {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
@@ -204,7 +242,6 @@ impl Body for UploadBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
         let this = self.get_mut();
-        let RequestBody::Streaming(incoming) = &mut this.body else { return Poll::Ready(None) };
         if let UploadProgress::Refused = this.upload.0.get() {
             return Poll::Pending;
         }
@@ -215,6 +252,16 @@ impl Body for UploadBody {
             }
             this.awaited = None;
         }
+        if let Some(arrived) = this.body.take_arrived() {
+            let now = Instant::now();
+            let is_all = this.body.is_empty();
+            this.upload.0.set(if is_all { UploadProgress::Sent(now) } else { UploadProgress::Sending(now) });
+            return Poll::Ready(Some(Ok(Frame::data(arrived))));
+        }
+        let incoming = match &mut this.body {
+            RequestBody::Empty | RequestBody::Whole(_) => return Poll::Ready(None),
+            RequestBody::Streaming(incoming) | RequestBody::Begun(_, incoming) => incoming,
+        };
         loop {
             let Poll::Ready(next) = Pin::new(&mut *incoming).poll_frame(cx) else {
                 this.upload.0.set(UploadProgress::AwaitingClient);

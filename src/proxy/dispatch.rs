@@ -21,6 +21,8 @@ pub(in crate::proxy) enum Dispatch {
     Ready,
     /// Through the cache.
     Cached(Target),
+    /// Through the cache, by its content.
+    Query(Target),
     /// Directly to the origin and back.
     Pass(Target),
     /// Directly to the origin and back, by the rules of a route.
@@ -42,6 +44,7 @@ impl Dispatch {
             Self::Health => "health",
             Self::Ready => "ready",
             Self::Cached(_) => "cached",
+            Self::Query(_) => "query",
             Self::Pass(_) | Self::Uncached(..) => "pass",
             Self::Purge(_) => "purge",
             Self::Upgrade(..) => "upgrade",
@@ -54,6 +57,7 @@ impl Dispatch {
     pub(in crate::proxy) fn below(self, origin: &OutboundHeads) -> Self {
         let reached = match &self {
             Self::Cached(target)
+            | Self::Query(target)
             | Self::Pass(target)
             | Self::Uncached(target, _)
             | Self::Purge(target)
@@ -67,6 +71,7 @@ impl Dispatch {
     pub(in crate::proxy) fn map_target(self, map: impl FnOnce(Target) -> Target) -> Self {
         match self {
             Self::Cached(target) => Self::Cached(map(target)),
+            Self::Query(target) => Self::Query(map(target)),
             Self::Pass(target) => Self::Pass(map(target)),
             Self::Uncached(target, reason) => Self::Uncached(map(target), reason),
             Self::Purge(target) => Self::Purge(map(target)),
@@ -79,6 +84,7 @@ impl Dispatch {
     pub(in crate::proxy) fn target(&self) -> Option<&Target> {
         match self {
             Self::Cached(target)
+            | Self::Query(target)
             | Self::Pass(target)
             | Self::Uncached(target, _)
             | Self::Purge(target)
@@ -91,6 +97,7 @@ impl Dispatch {
     pub(in crate::proxy) fn into_uncached(self, reason: PassReason) -> Self {
         match self {
             Self::Cached(target) => Self::Uncached(target, reason),
+            Self::Query(target) => Self::Pass(target),
             other @ (Self::Health
             | Self::Ready
             | Self::Pass(_)
@@ -102,6 +109,11 @@ impl Dispatch {
         }
     }
 
+    /// Returns the route of a request by a proxy that caches no `QUERY`.
+    pub(in crate::proxy) fn without_queries(self) -> Self {
+        if let Self::Query(target) = self { Self::Pass(target) } else { self }
+    }
+
     /// Returns the route of a `PURGE` request that the proxy handles itself.
     pub(in crate::proxy) fn into_purge(self) -> Self {
         match self {
@@ -109,6 +121,7 @@ impl Dispatch {
             Self::Health
             | Self::Ready
             | Self::Cached(_)
+            | Self::Query(_)
             | Self::Uncached(..)
             | Self::Purge(_)
             | Self::Upgrade(..)
@@ -200,6 +213,8 @@ pub(in crate::proxy) fn route(
     let is_addressed = has_host || head.version >= Version::HTTP_11;
     if reads && content == RequestContent::None && is_addressed {
         Dispatch::Cached(target)
+    } else if head.method == Method::QUERY && is_addressed {
+        Dispatch::Query(target)
     } else {
         Dispatch::Pass(target)
     }
@@ -300,7 +315,9 @@ mod tests {
             ("OPTIONS", "/a", &[("max-forwards", "0")], RequestContent::Some, "options"),
             ("OPTIONS", "/a", &[("max-forwards", "1")], RequestContent::None, "pass"),
             ("GET", "/a", &[("max-forwards", "0")], RequestContent::None, "cached"),
-            ("QUERY", "/a", &[], RequestContent::Some, "pass"),
+            ("QUERY", "/a", &[], RequestContent::Some, "query"),
+            ("QUERY", "/a", &[], RequestContent::None, "query"),
+            ("query", "/a", &[], RequestContent::Some, "pass"),
             ("GET", "/a", upgrade, RequestContent::None, "upgrade"),
             ("GET", "/a", &[("upgrade", "websocket")], RequestContent::None, "cached"),
             ("GET", "/a", &[("connection", "upgrade")], RequestContent::None, "cached"),

@@ -84,6 +84,8 @@ crate::labels! {
         Trace => "TRACE",
         /// RFC 5789: as frequent in an API as the methods of RFC 9110.
         Patch => "PATCH",
+        /// RFC 10008.
+        Query => "QUERY",
         /// Any other method. Clients choose its name, so it is no label.
         Other => "other",
     }
@@ -101,6 +103,7 @@ impl From<&Method> for RequestMethod {
             Method::OPTIONS => Self::Options,
             Method::TRACE => Self::Trace,
             Method::PATCH => Self::Patch,
+            Method::QUERY => Self::Query,
             _ => Self::Other,
         }
     }

@@ -21,6 +21,8 @@ mod options;
 mod pass;
 mod popular;
 mod purge;
+mod query;
+mod query_content;
 mod request;
 mod respond;
 mod rules;

@@ -32,6 +32,8 @@ pub struct Options {
     /// The number of writes per second whose answers may wait until every node has confirmed their
     /// purge.
     pub on_write_rate: usize,
+    /// The largest content of a `QUERY` whose response is cached, in bytes; zero for none.
+    pub query_body_max: usize,
     /// The time after which an idle tunnel is closed.
     pub tunnel_idle_timeout: Duration,
     /// The token that entitles a request to an explanation of its answer. `None` disables

@@ -1,5 +1,6 @@
-//! Requests that bypass the cache: every method except `GET` and `HEAD`, `GET` and `HEAD` with
-//! content, and upgrades. Both directions are streamed and nothing is buffered.
+//! Requests that bypass the cache: every method except `GET`, `HEAD` and `QUERY`, `GET` and `HEAD`
+//! with content, `QUERY` with large content, and upgrades. Both directions are streamed and nothing
+//! is buffered.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -8,13 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONTENT_LOCATION;
 use http::{Method, Response, StatusCode};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tracing::debug;
 
 use crate::entry::KeyGeneration;
-use crate::key::{CacheKey, Target};
+use crate::key::CacheKey;
 use crate::origin::{self, FetchError, FetchPurpose, RequestBody, UpgradeProtocol};
 use crate::policy::{self, Exchange, NotStorable, StoredFacts};
 use crate::proxy::admission::load::RequestPermit;
@@ -43,7 +43,7 @@ use crate::time::{self, Timestamp};
 pub(super) async fn answer(
     proxy: &Rc<Proxy>,
     inbound: InboundRequest,
-    body: Incoming,
+    body: RequestBody,
     reached: &Cell<OriginReached>,
     _permit: RequestPermit,
 ) -> ProxyAnswer {
@@ -60,21 +60,19 @@ pub(super) async fn answer(
         reached.set(OriginReached::Perhaps);
         proxy.origin.outbound().passed_head(&inbound.to_outbound(&FetchPurpose::Pass))
     };
-    match proxy.exchange(&inbound, head, RequestBody::Streaming(body)).await {
+    match proxy.exchange(&inbound, head, body).await {
         Ok(response) => {
             let storable = before.filter(|before| !before.is_superseded()).and_then(|before| {
                 let facts = storable_for_gets(proxy, &inbound, &response, requested)?;
                 Some((facts, before))
             });
-            let mut changed = invalidate_changed(proxy, &inbound, resource, &response);
+            let mut changed = invalidate_changed(proxy, &inbound, &response);
             // The permit follows the request's own invalidation and precedes any later one.
             let storable = storable.map(|(facts, before)| (facts, proxy.store.renew(before)));
             if storable.is_some() {
                 changed.retain(|key| *key != resource);
             }
-            for key in changed {
-                proxy.store.write_tombstone(&key, KeyGeneration::new()).await;
-            }
+            remove(proxy, &changed).await;
             let storable = match storable {
                 Some((facts, permit)) => {
                     proxy.store.replace_by_own(permit).await.map(|permit| (facts, permit))
@@ -93,8 +91,9 @@ pub(super) async fn answer(
             if error.leaves_outcome_unknown() && policy::is_unsafe(&inbound.method) {
                 // The origin may have applied the request, so the stored response of the target
                 // counts as changed (RFC 9111 §4.4).
-                proxy.store.supersede(&resource);
-                proxy.store.write_tombstone(&resource, KeyGeneration::new()).await;
+                let changed = inbound.rule_set.resource_keys(&inbound.target);
+                changed.iter().for_each(|key| proxy.store.supersede(key));
+                remove(proxy, &changed).await;
                 mark = on_write::purge_unanswered(proxy, &inbound).await;
             }
             mark.apply(failed(proxy, &inbound, &error))
@@ -169,20 +168,35 @@ fn storable_for_gets(
 fn invalidate_changed(
     proxy: &Proxy,
     inbound: &InboundRequest,
-    resource: CacheKey,
     response: &Response<origin::OriginBody>,
 ) -> Vec<CacheKey> {
     let origin = proxy.origin.outbound().base();
     let targets =
         policy::invalidated(&inbound.method, &inbound.target, origin, response.status(), response.headers());
-    let key = |target: &Target| {
-        if *target == inbound.target { resource } else { inbound.rule_set.resource_key(target) }
-    };
-    let changed: Vec<CacheKey> = targets.iter().map(key).collect();
+    let changed: Vec<CacheKey> =
+        targets.iter().flat_map(|target| inbound.rule_set.resource_keys(target)).collect();
     for key in &changed {
         proxy.store.supersede(key);
     }
     changed
+}
+
+/// Removes the values of these keys from every node. The keys of a target, for `GET` and for
+/// `QUERY`, take one round trip.
+async fn remove(proxy: &Proxy, keys: &[CacheKey]) {
+    let tombstone = async |key: &CacheKey| proxy.store.write_tombstone(key, KeyGeneration::new()).await;
+    for keys in keys.chunks(2) {
+        match keys {
+            [one, other] => {
+                let ((), ()) = tokio::join!(tombstone(one), tombstone(other));
+            }
+            keys => {
+                for key in keys {
+                    tombstone(key).await;
+                }
+            }
+        }
+    }
 }
 
 /// Sends an upgrade request. A tunnel begins only if the origin switches protocols.

@@ -48,7 +48,7 @@ impl Proxy {
 
     fn scopes(&self, order: &PurgeOrder) -> Vec<PurgeScope> {
         let rules = self.rules();
-        order.scopes(|target| rules.resource_key(target))
+        order.scopes(|target| rules.resource_keys(target))
     }
 }
 

@@ -11,10 +11,11 @@ use http::{HeaderMap, Method};
 use crate::client_address::ClientNetwork;
 use crate::entry::{KeyGeneration, Variants};
 use crate::key::{CacheKey, Scheme, Target};
-use crate::origin::{FetchPurpose, OutboundHeads, OutboundRequest};
+use crate::origin::{FetchPurpose, OutboundHeads, OutboundRequest, RequestBody};
 use crate::policy::{self, CacheRules, Initiator, RequestFacts, Reuse, RulesDigest, StoredFacts};
 use crate::proxy::explain::notes::{ExplainNotes, Explanation, RuleQuestion};
 use crate::proxy::lookup::location::CacheLocation;
+use crate::proxy::query_content::QueryContent;
 use crate::proxy::rules::{RequestRules, RuleSet};
 use crate::request_fields::{PARTIAL_FIELDS, is_partial_field};
 use crate::store::MemoryUse;
@@ -48,6 +49,8 @@ pub(in crate::proxy) struct InboundRequest {
     pub(in crate::proxy) rule_set: Rc<RuleSet>,
     /// The line of the access log, if the request has one.
     pub(in crate::proxy) record: RequestRecord,
+    /// The content of a `QUERY` that goes through the cache.
+    pub(in crate::proxy) content: Option<Rc<QueryContent>>,
     client: OnceCell<ClientNetwork>,
 }
 
@@ -60,8 +63,8 @@ impl InboundRequest {
         notes: ExplainNotes,
         (rules, rule_set): (Rc<RequestRules>, Rc<RuleSet>),
     ) -> Self {
-        let record = RequestRecord::default();
-        Self { method, target, headers, caller, notes, rules, rule_set, record, client: OnceCell::new() }
+        let (record, client) = (RequestRecord::default(), OnceCell::new());
+        Self { method, target, headers, caller, notes, rules, rule_set, record, content: None, client }
     }
 
     /// Sets the line of the access log.
@@ -84,6 +87,11 @@ impl InboundRequest {
             ClientCertificate::Verified => facts.with_client_certificate(rules),
             ClientCertificate::None => facts,
         }
+    }
+
+    /// Returns the content that the origin receives with the request of a cached exchange.
+    pub(in crate::proxy) fn outbound_content(&self) -> RequestBody {
+        self.content.as_ref().map_or(RequestBody::Empty, |content| content.to_body())
     }
 
     /// Returns the request from which the head for the origin is made.
@@ -137,7 +145,7 @@ crate::labels! {
     }
 }
 
-/// A `GET` or `HEAD` that goes through the cache.
+/// A `GET`, `HEAD` or `QUERY` that goes through the cache.
 pub(in crate::proxy) struct CacheRequest {
     pub(in crate::proxy) inbound: InboundRequest,
     /// The key of the addressed resource.
@@ -164,17 +172,23 @@ impl CacheRequest {
         Self { inbound, key, facts, initiator: Initiator::Client, plain }
     }
 
-    /// Returns the request of a background refresh: a `GET` for the whole representation. It keeps
+    /// Returns the request of a background refresh: one for the whole representation. It keeps
     /// the target and the fields that select the variant. It carries no credential and no
     /// condition.
     pub(in crate::proxy) fn for_refresh(&self, variants: Option<&Variants>) -> Self {
         let client = &self.inbound;
-        let headers = variants.map(|variants| variants.fields.lines(&client.headers)).unwrap_or_default();
+        let mut headers = variants.map(|variants| variants.fields.lines(&client.headers)).unwrap_or_default();
+        if client.content.is_some() {
+            QueryContent::describe(&client.headers, &mut headers);
+        }
         let caller = Caller { certificate: ClientCertificate::None, ..client.caller };
-        let (method, target) = (Method::GET, client.target.clone());
+        // A `HEAD` is refreshed by a `GET`, and a `QUERY` by itself.
+        let method = if client.content.is_some() { client.method.clone() } else { Method::GET };
+        let target = client.target.clone();
         let notes = ExplainNotes::default();
         let rules = (Rc::clone(&client.rules), Rc::clone(&client.rule_set));
-        let inbound = InboundRequest::new(method, target, headers, caller, notes, rules);
+        let mut inbound = InboundRequest::new(method, target, headers, caller, notes, rules);
+        inbound.content.clone_from(&client.content);
         Self { initiator: Initiator::Refresh, ..Self::new(inbound) }
     }
 
@@ -264,6 +278,11 @@ impl CacheRequest {
             RequesterClass::Unlisted
         } else {
             RequesterClass::Anonymous
+        };
+        // Until the list of variants is known, requests with different content share no fetch.
+        let key = match &self.inbound.content {
+            Some(content) if key == self.key => content.fetch_key(&key),
+            Some(_) | None => key,
         };
         FetchKey { key, requester, rules: self.facts.rules(), generation: self.inbound.rules.generation }
     }

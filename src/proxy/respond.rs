@@ -15,11 +15,13 @@ use crate::answer_budget::AnswerHold;
 use crate::client_address::AddressPermit;
 use crate::label::Label;
 use crate::limits::UNCOUNTED_HIT_BYTES_MAX;
+use crate::origin::RequestBody;
 use crate::policy;
 use crate::proxy::admission::load::AdmittedRequest;
 use crate::proxy::answer::body::{AdmittedBody, AnswerBody};
-use crate::proxy::answer::cache_status::AnswerReasons;
+use crate::proxy::answer::cache_status::{self, AnswerReasons};
 use crate::proxy::answer::failure::Failure;
+use crate::proxy::answer::outcome::Outcome;
 use crate::proxy::answer::response::ProxyAnswer;
 use crate::proxy::dispatch::{self, Dispatch};
 use crate::proxy::explain::notes::ExplainNotes;
@@ -28,7 +30,7 @@ use crate::proxy::request::{CacheRequest, Caller, InboundRequest};
 use crate::proxy::rules::RuledRequest;
 use crate::proxy::unsafe_exchange::{OriginReached, UnsafeExchange};
 use crate::proxy::worker::Proxy;
-use crate::proxy::{health, lookup, pass, purge};
+use crate::proxy::{health, lookup, pass, purge, query};
 use crate::telemetry::RouteCounter;
 use crate::telemetry::access::{AnswerFacts, RequestRecord};
 use crate::time;
@@ -84,20 +86,31 @@ impl Proxy {
         }
         // The host of the key is the host that the client addressed.
         let mut route = route.map_target(|target| outbound.addressed(target, &parts.headers, caller.peer));
+        if self.options.query_body_max == 0 {
+            route = route.without_queries();
+        }
         let rule_set = self.rules();
         let ruled = match route.target() {
+            Some(target) if matches!(route, Dispatch::Query(_)) => rule_set.of_query(target),
             Some(target) => rule_set.of(&parts.method, target),
             None => RuledRequest::of(rule_set.settings()),
         };
         begun.counter.clone_from(&ruled.rules.counter);
+        // The content of a `QUERY` is streamed, as that of any passed request.
+        let query_passes = ruled.passes.filter(|_| matches!(route, Dispatch::Query(_)));
         if let Some(reason) = ruled.passes {
             route = route.into_uncached(reason);
         }
         notes.note(|explanation| explanation.route(route.word()));
         let client = parts.extensions.remove::<OnUpgrade>();
+        let is_query = matches!(route, Dispatch::Query(_));
         let inbound = |target| {
             notes.note(|explanation| {
-                let key = rule_set.resource_key(&target);
+                let key = if is_query {
+                    ruled.rules.cache.keys.resource(&target)
+                } else {
+                    rule_set.resource_key(&target)
+                };
                 explanation.target(&target, key, self.store.namespace());
                 explanation.ruled(&ruled);
             });
@@ -134,6 +147,16 @@ impl Proxy {
                     }
                 }
             }
+            Dispatch::Query(target) => {
+                let inbound = inbound(target);
+                if let Err(failure) = self.forwardable(&inbound) {
+                    return self.refuse(begun, failure);
+                }
+                PendingResponse::Later(Box::pin(async move {
+                    let (answer, address_permit) = query::answer(&self, inbound, body).await;
+                    self.answered(begun, answer, address_permit)
+                }))
+            }
             Dispatch::Purge(target) => {
                 let inbound = inbound(target);
                 self.later(begun, None, async |proxy| purge::answer(proxy, inbound).await)
@@ -150,8 +173,15 @@ impl Proxy {
                 let reached = Rc::new(Cell::new(OriginReached::No));
                 let (proxy, at_origin) = (Rc::clone(&self), Rc::clone(&reached));
                 let goes_on = policy::is_unsafe(&inbound.method);
+                let route_name = inbound.rules.route.clone();
                 let work = self.work(begun, Some(address_permit), async move |proxy| {
-                    pass::answer(proxy, inbound, body, &at_origin, permit).await
+                    let body = RequestBody::Streaming(body);
+                    let mut answer = pass::answer(proxy, inbound, body, &at_origin, permit).await;
+                    if let Some(reason) = query_passes.filter(|_| answer.outcome == Outcome::Pass) {
+                        let head = answer.response.headers_mut();
+                        cache_status::append_pass(head, reason, route_name.as_deref());
+                    }
+                    answer
                 });
                 if goes_on {
                     PendingResponse::Later(Box::pin(UnsafeExchange::new(proxy, reached, work)))

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use http::Method;
 
+use crate::hop::QUERY_CONTENT;
 use crate::key::{CacheKey, Target};
 use crate::origin::{ExchangeDeadlines, OriginClient};
 use crate::policy::{CacheRules, OverrideSet, RulesDigest, StaleResponses, StatedFreshness};
@@ -42,6 +43,8 @@ pub(in crate::proxy) struct RequestRules {
     pub(in crate::proxy) memory: MemoryUse,
     /// The guarantee that writes give for the responses of the route.
     guarantee: WriteGuarantee,
+    /// The method of the requests: `GET`, also for `HEAD`, or `QUERY`.
+    retrieval: Method,
     /// The counts of the route.
     pub(in crate::proxy) counter: Option<RouteCounter>,
     /// The routes among which the request found its own.
@@ -53,6 +56,8 @@ crate::labels! {
     pub(in crate::proxy) enum PassReason {
         /// Its route does not cache.
         Route => "route",
+        /// It is a `QUERY`, and a route of its path lists other methods only.
+        Method => "route-method",
         /// Its path has several readings, and one of them belongs to another route.
         AmbiguousPath => "ambiguous-path",
     }
@@ -74,6 +79,8 @@ impl RuledRequest {
 /// The rules of all requests of a worker.
 pub(in crate::proxy) struct RuleSet {
     settings: Rc<RequestRules>,
+    /// The rules of `QUERY` requests without a route.
+    queries: Rc<RequestRules>,
     routes: Option<RulesByRoute>,
 }
 
@@ -81,6 +88,8 @@ pub(in crate::proxy) struct RuleSet {
 struct RulesByRoute {
     table: Arc<RouteTable>,
     each: Vec<RulesByForm>,
+    /// The rules of each route for `QUERY` requests.
+    queries: Vec<RulesByForm>,
 }
 
 /// The rules of a route.
@@ -110,6 +119,7 @@ impl RuleSet {
             route: None,
             memory: MemoryUse::Usual,
             guarantee: WriteGuarantee::None,
+            retrieval: Method::GET,
             counter: None,
             table: routes.clone(),
         };
@@ -119,10 +129,12 @@ impl RuleSet {
             let each = each.map(|((route, guarantee), counter)| {
                 RulesByForm::of(&RequestRules { counter, ..settings.clone() }, route, guarantee)
             });
-            let each = each.collect();
-            RulesByRoute { table, each }
+            let each: Vec<RulesByForm> = each.collect();
+            let queries = each.iter().map(RulesByForm::for_queries).collect();
+            RulesByRoute { table, each, queries }
         });
-        Self { settings: Rc::new(settings), routes }
+        let queries = Rc::new(settings.for_queries());
+        Self { settings: Rc::new(settings), queries, routes }
     }
 
     /// Returns the rules of the settings.
@@ -143,6 +155,14 @@ impl RuleSet {
         }
     }
 
+    /// Finds the rules of a `QUERY` of the target.
+    pub(in crate::proxy) fn of_query(&self, target: &Target) -> RuledRequest {
+        match &self.routes {
+            None => RuledRequest::of(&self.queries),
+            Some(routes) => routes.of_query(target, &self.queries),
+        }
+    }
+
     /// Finds the rules of a `GET` of the target.
     pub(in crate::proxy) fn of_get(&self, target: &Target) -> RuledRequest {
         self.of(&Method::GET, target)
@@ -152,12 +172,28 @@ impl RuleSet {
     pub(in crate::proxy) fn resource_key(&self, target: &Target) -> CacheKey {
         self.of_get(target).rules.cache.keys.resource(target)
     }
+
+    /// Returns every key under which responses of the target are stored: that of `GET` requests,
+    /// and that of `QUERY` requests.
+    pub(in crate::proxy) fn resource_keys(&self, target: &Target) -> [CacheKey; 2] {
+        [self.resource_key(target), self.of_query(target).rules.cache.keys.resource(target)]
+    }
 }
 
 impl RulesByRoute {
     fn of(&self, method: &Method, target: &Target, settings: &Rc<RequestRules>) -> RuledRequest {
         let found = self.table.find(method, target.authority.as_str(), target.path_and_query.path());
         let rules = found.index().and_then(|index| self.each.get(index));
+        let rules = rules.map_or(settings, |rules| if found.permits() { &rules.plain } else { &rules.other });
+        RuledRequest { rules: Rc::clone(rules), passes: PassReason::of(&found) }
+    }
+
+    fn of_query(&self, target: &Target, settings: &Rc<RequestRules>) -> RuledRequest {
+        let (authority, path) = (target.authority.as_str(), target.path_and_query.path());
+        let Some(found) = self.table.find_query(authority, path) else {
+            return RuledRequest { rules: Rc::clone(settings), passes: Some(PassReason::Method) };
+        };
+        let rules = found.index().and_then(|index| self.queries.get(index));
         let rules = rules.map_or(settings, |rules| if found.permits() { &rules.plain } else { &rules.other });
         RuledRequest { rules: Rc::clone(rules), passes: PassReason::of(&found) }
     }
@@ -178,6 +214,10 @@ impl RulesByForm {
         let other = settings.with(route, PathForm::NotPlain, guarantee);
         let plain = settings.with(route, PathForm::Plain, guarantee);
         Self { plain: Rc::new(plain), other: Rc::new(other) }
+    }
+
+    fn for_queries(&self) -> Self {
+        Self { plain: Rc::new(self.plain.for_queries()), other: Rc::new(self.other.for_queries()) }
     }
 }
 
@@ -207,9 +247,18 @@ impl RequestRules {
                 WriteGuarantee::Confirmed | WriteGuarantee::Held => MemoryUse::TrackedOnly,
             },
             guarantee,
+            retrieval: Method::GET,
             counter: self.counter.clone(),
             table: self.table.clone(),
         }
+    }
+
+    /// Returns the same rules for `QUERY` requests, whose key has the content.
+    fn for_queries(&self) -> Self {
+        let mut rules = self.clone();
+        rules.cache.keys = rules.cache.keys.for_queries(QUERY_CONTENT);
+        rules.retrieval = Method::QUERY;
+        rules
     }
 
     /// Returns the name of the route for the access log.
@@ -226,19 +275,19 @@ impl RequestRules {
         }
     }
 
-    /// Returns the tags that the route gives to the response to a `GET` of the target; `None` if
+    /// Returns the tags that the route gives to the response to a request for the target; `None` if
     /// one is too long, so that a purge would miss the response.
     pub(in crate::proxy) fn route_tags(&self, target: &Target) -> Option<Vec<String>> {
         let (Some(table), Some(_)) = (&self.table, &self.route) else { return Some(Vec::new()) };
-        table.find(&Method::GET, target.authority.as_str(), target.path_and_query.path()).stored_tags()
+        table.find(&self.retrieval, target.authority.as_str(), target.path_and_query.path()).stored_tags()
     }
 
-    /// Returns the tag that a write holds: while it does, the response to a `GET` of the target is
-    /// not stored. `None` if no write holds responses of the route.
+    /// Returns the tag that a write holds: while it does, the response to a request for the target
+    /// is not stored. `None` if no write holds responses of the route.
     pub(in crate::proxy) fn held_tag(&self, target: &Target) -> Option<CacheTag> {
         let table = self.table.as_ref().filter(|_| self.guarantee == WriteGuarantee::Held)?;
         let path = target.path_and_query.path();
-        let tag = table.find(&Method::GET, target.authority.as_str(), path).implied_tag()?;
+        let tag = table.find(&self.retrieval, target.authority.as_str(), path).implied_tag()?;
         CacheTag::of_route(&tag).ok()
     }
 

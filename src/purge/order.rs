@@ -47,8 +47,8 @@ impl PurgeOrder {
     }
 
     /// Returns the scopes that the store purges. `key` returns the key of a resource.
-    pub fn scopes(&self, key: impl Fn(&Target) -> CacheKey) -> Vec<PurgeScope> {
-        self.named.iter().flat_map(|named| named.scopes(&key)).collect()
+    pub fn scopes(&self, keys: impl Fn(&Target) -> [CacheKey; 2]) -> Vec<PurgeScope> {
+        self.named.iter().flat_map(|named| named.scopes(&keys)).collect()
     }
 }
 
@@ -57,10 +57,10 @@ impl PurgeName {
     /// state the client's scheme, so behind a proxy that does not, the entries of `https://` URLs
     /// are stored under `http://`: a purge of the named scheme alone would report success and
     /// remove nothing.
-    fn scopes(&self, key: impl Fn(&Target) -> CacheKey) -> Vec<PurgeScope> {
+    fn scopes(&self, keys: impl Fn(&Target) -> [CacheKey; 2]) -> Vec<PurgeScope> {
         match self {
             Self::Url(target) => {
-                by_both_schemes(target).map(|target| PurgeScope::Url(key(&target))).collect()
+                by_both_schemes(target).flat_map(|target| keys(&target)).map(PurgeScope::Url).collect()
             }
             Self::Prefix(prefix) => vec![PurgeScope::Prefix(prefix.clone())],
             Self::Tag(tag) => vec![PurgeScope::Tag(tag.clone())],
@@ -99,16 +99,18 @@ mod tests {
 
     #[test]
     fn a_url_is_purged_by_both_schemes() {
-        let key = |url| PurgeScope::Url(CacheKey::of(&target(url)));
+        let keys = |target: &Target| [CacheKey::of(target), CacheKey::of_queries(target)];
         for url in ["http://a.test/b", "https://a.test:443/b"] {
-            let scopes = read(&format!(r#"{{"url":"{url}"}}"#)).unwrap().scopes(CacheKey::of);
-            assert_eq!(scopes.len(), 2);
-            assert!(scopes.contains(&key("http://a.test/b")) && scopes.contains(&key("https://a.test/b")));
+            let scopes = read(&format!(r#"{{"url":"{url}"}}"#)).unwrap().scopes(keys);
+            assert_eq!(scopes.len(), 4, "the responses to GET and to QUERY");
+            for key in ["http://a.test/b", "https://a.test/b"].iter().flat_map(|url| keys(&target(url))) {
+                assert!(scopes.contains(&PurgeScope::Url(key)));
+            }
         }
-        let all = read(r#"{"all":true}"#).unwrap().scopes(CacheKey::of);
+        let all = read(r#"{"all":true}"#).unwrap().scopes(keys);
         assert_eq!(all, [PurgeScope::All]);
         // A prefix covers both schemes.
-        let scopes = read(r#"{"prefix":"https://A.test:443/b?c"}"#).unwrap().scopes(CacheKey::of);
+        let scopes = read(r#"{"prefix":"https://A.test:443/b?c"}"#).unwrap().scopes(keys);
         assert_eq!(scopes, [PurgeScope::Prefix(UrlPrefix::parse("https://a.test/b?c").unwrap())]);
     }
 }

@@ -1,6 +1,5 @@
-//! The table of known request fields: groups of names, each with a class and its reason.
-//!
-//! A test generates `HEADERS.md` from this table and compares the two.
+//! The table of known request fields: groups of names, each with a class and its reason. A test
+//! generates `HEADERS.md` from this table and compares the two.
 
 crate::labels! {
     /// The class of a request field, by its name.
@@ -395,6 +394,7 @@ pub const TABLE: &[FieldGroup] = &[
             "transfer-encoding",
             "upgrade",
             "cachewarp-explain",
+            "cachewarp-query-content",
         ],
     },
 ];

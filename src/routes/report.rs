@@ -84,6 +84,9 @@ impl RouteTable {
                 let (name, line, pattern) = (&route.name, route.line, route.path.as_str());
                 format!("{method} {path} matches route {name} (line {line}): {pattern}\n")
             }
+            None if *method == Method::QUERY && self.find_query(authority, path).is_none() => {
+                format!("{method} {path} passes uncached: a route of the path does not list {method}\n")
+            }
             None => format!("{method} {path} matches no route; the global settings apply\n"),
         };
         for (name, value) in found.captures() {

@@ -96,6 +96,17 @@ impl RouteTable {
         matched.unwrap_or_else(|| self.find_slowly(method, authority, path))
     }
 
+    /// Finds the route of a `QUERY`. `None` if no route of the path lists the method and one lists
+    /// `GET`: its author did not decide on `QUERY`, so the request passes uncached.
+    pub fn find_query<'t, 'p>(&'t self, authority: &str, path: &'p str) -> Option<RouteMatch<'t, 'p>> {
+        let found = self.find(&Method::QUERY, authority, path);
+        if found.route().is_some() || found.is_ambiguous() {
+            return Some(found);
+        }
+        let of_get = self.find(&Method::GET, authority, path);
+        (of_get.route().is_none() && !of_get.is_ambiguous()).then_some(found)
+    }
+
     /// Finds the route of a plain path if a descent suffices. Then every
     /// reading matches the route.
     fn find_at_once<'t, 'p>(

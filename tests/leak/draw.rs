@@ -25,6 +25,9 @@ pub(crate) const CREDENTIALS: [(Credential, &str); 3] = [
 pub(crate) const UNKEYED: [&str; 6] =
     ["X-Host", "X-Original-User", "X-HTTP-Method-Override", "X-Request-Id", "traceparent", "X_Rewrite_URL"];
 
+/// The contents of `QUERY` requests.
+pub(crate) const CONTENTS: [&str; 2] = ["{\"page\":1}", "{\"page\":2}"];
+
 /// Spellings of a language preference, each with its meaning.
 pub(crate) const LANGUAGES: [(&str, usize); 8] = [
     ("en", 0),
@@ -43,6 +46,8 @@ pub(crate) struct ClientRequest {
     pub(crate) id: usize,
     pub(crate) method: &'static str,
     pub(crate) path: String,
+    /// The content of a `QUERY`.
+    pub(crate) content: Option<&'static str>,
     /// The identity of the credentials.
     pub(crate) identity: &'static str,
     pub(crate) carried: Vec<Credential>,
@@ -63,12 +68,14 @@ pub(crate) const ROUTES: &str = r#"
 [[route]]
 name = "lifted"
 path = "/lifted/{resource}"
+methods = ["GET", "HEAD", "QUERY"]
 cache_control = "max-age=600"
 override = ["private", "no-store", "set-cookie"]
 
 [[route]]
 name = "stated"
 path = "/stated/{resource}"
+methods = ["GET", "HEAD", "QUERY"]
 cache_control = "max-age=600"
 "#;
 
@@ -106,7 +113,7 @@ impl ClientRequest {
         resource: usize,
         before: Option<&ReceivedResponse>,
     ) -> Self {
-        let method = choose(dice, &[("GET", 86), ("HEAD", 7), ("POST", 7)]);
+        let method = choose(dice, &[("GET", 69), ("HEAD", 6), ("POST", 7), ("QUERY", 18)]);
         let identity = choose(dice, &[("anonymous", 40), ("alice", 30), ("bob", 30)]);
         let mut request = Self { id, method, path: path(resource), identity, ..Self::anonymous() };
         request.fields.push(("User-Agent", id.to_string()));
@@ -115,6 +122,12 @@ impl ClientRequest {
         }
         if method == "POST" {
             request.fields.push(("Content-Length", "0".to_owned()));
+        }
+        if method == "QUERY" {
+            let content = CONTENTS[dice.usize(..CONTENTS.len())];
+            request.content = Some(content);
+            request.fields.push(("Content-Type", "application/json".to_owned()));
+            request.fields.push(("Content-Length", content.len().to_string()));
         }
         if identity != "anonymous" {
             let first = dice.usize(..CREDENTIALS.len());
@@ -166,6 +179,7 @@ impl ClientRequest {
             id: BACKGROUND,
             method: "GET",
             path: String::new(),
+            content: None,
             identity: "anonymous",
             carried: Vec::new(),
             variant: None,

@@ -121,6 +121,7 @@ fn run(seed: u64) -> (LeakReport, usize) {
     let enough = [
         (report.shared, 500),
         (report.shared_by_name, 50),
+        (report.shared_queries, 20),
         (report.shared_stated, 50),
         (report.shared_lifted, 50),
         (report.validated, 20),
@@ -214,7 +215,9 @@ impl Party {
                 client = self.proxies[node].connect();
                 continue;
             }
-            let response = client.request(request.method, &request.path, &fields);
+            client.send_head(request.method, &request.path, &fields);
+            client.send(request.content.unwrap_or_default());
+            let response = client.response_to(request.method);
             received.push(ReceivedResponse { request, at, ended: time::instant(), node, response });
         }
         received

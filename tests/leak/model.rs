@@ -68,6 +68,8 @@ pub(crate) struct LeakReport {
     pub(crate) shared: usize,
     /// Number of those that went to a client with an identity.
     pub(crate) shared_by_name: usize,
+    /// Number of those that answered a `QUERY`.
+    pub(crate) shared_queries: usize,
     /// Number of those under a route that states a lifetime.
     pub(crate) shared_stated: usize,
     /// Number of those under a route that also lifts prohibitions.
@@ -84,6 +86,7 @@ impl LeakReport {
         self.faults.extend(other.faults);
         self.shared += other.shared;
         self.shared_by_name += other.shared_by_name;
+        self.shared_queries += other.shared_queries;
         self.shared_stated += other.shared_stated;
         self.shared_lifted += other.shared_lifted;
         self.validated += other.validated;
@@ -140,6 +143,7 @@ pub(crate) fn judge(
                 let rules = PathRules::of(&received.request.path);
                 report.shared_stated += usize::from(rules == PathRules::Stated);
                 report.shared_lifted += usize::from(rules == PathRules::Lifted);
+                report.shared_queries += usize::from(received.request.content.is_some());
                 report.shared_by_name += usize::from(!received.request.carried.is_empty());
             }
             Err(why) => {
@@ -216,8 +220,9 @@ impl Log<'_> {
     fn is_not_removed(&self, answer: &OriginAnswer, received: &ReceivedResponse) -> Result<(), String> {
         let removals = self.removals.get(&received.request.path).into_iter().flatten();
         let mut missed = removals.filter(|removal| {
-            // A withdrawal concerns one variant.
-            let all = removal.reason != RemovalReason::Withdrawal || answer.head.vary == Vary::Nothing;
+            // A withdrawal concerns one variant, and no response to a `QUERY`.
+            let is_only = answer.head.vary == Vary::Nothing && answer.request.content.is_none();
+            let all = removal.reason != RemovalReason::Withdrawal || is_only;
             let took_part = removal.node.is_none_or(|node| node == received.node);
             let about = || self.about[&answer.entity].iter().map(|serial| &self.answers[*serial]);
             all && took_part
@@ -279,6 +284,9 @@ impl Log<'_> {
         let whole = &self.answers[answer.entity];
         if whole.request.path != received.request.path {
             return Err("of another path");
+        }
+        if whole.request.content != received.request.content {
+            return Err("to other content");
         }
         if whole.head.status != 200 {
             return Err("of a status that is not stored");
@@ -351,7 +359,7 @@ impl OriginAnswer {
 fn may_be_stored(answer: &OriginAnswer, control: &Control) -> bool {
     let status = answer.is_validation() || answer.head.status == 200;
     let method = match answer.request.method {
-        "GET" => true,
+        "GET" | "QUERY" => true,
         "HEAD" => answer.is_validation(),
         // The response to a POST needs an explicit lifetime.
         _ => explicit_lifetime(control).is_some_and(|seconds| seconds > answer.head.age.unwrap_or(0)),

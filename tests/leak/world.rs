@@ -10,8 +10,8 @@ use cachewarp::time;
 use fastrand::Rng;
 
 use crate::draw::{
-    CREDENTIALS, ClientRequest, Control, ControlField, Credential, Head, LANGUAGES, Resource, UNKEYED,
-    choose, path,
+    BACKGROUND, CONTENTS, CREDENTIALS, ClientRequest, Control, ControlField, Credential, Head, LANGUAGES,
+    Resource, UNKEYED, choose, path,
 };
 use crate::harness::{Answer, Exchange, Origin, Then};
 
@@ -104,9 +104,17 @@ impl World {
     }
 
     fn answer(&self, number: usize, exchange: &mut Exchange) -> io::Result<Then> {
-        exchange.body()?;
+        let content = exchange.body()?;
         let resource = &self.resources[number];
-        let request = self.identify(exchange, resource);
+        let mut request = self.identify(exchange, resource);
+        if exchange.request.method == "QUERY" {
+            let sent = CONTENTS.into_iter().find(|known| known.as_bytes() == content);
+            let is_described = exchange.request.field("content-type") == Some("application/json");
+            if !is_described || (request.id != BACKGROUND && request.content != sent) {
+                self.faults.lock().unwrap().push(format!("{sent:?} went to the origin with {request:?}"));
+            }
+            (request.method, request.content) = ("QUERY", sent);
+        }
         let condition =
             exchange.request.field("if-none-match").and_then(|tag| tag.trim_matches('"').parse().ok());
         let mut answers = self.answers.lock().unwrap();
@@ -116,13 +124,16 @@ impl World {
         let pause = Duration::from_micros(dice.u64(..8_000));
 
         let own = |answers: &[OriginAnswer], entity: usize| {
-            answers.get(entity).is_some_and(|one: &OriginAnswer| one.request.path == path(number))
+            let is_own = |one: &OriginAnswer| {
+                one.request.path == path(number) && one.request.content == request.content
+            };
+            answers.get(entity).is_some_and(is_own)
         };
         let earlier = self.served[number].fetch_add(1, Ordering::Relaxed);
         let is_withdrawn = resource.withdrawn_after.is_some_and(|after| earlier >= after);
         let entity = match (request.method, condition) {
             _ if is_withdrawn => serial,
-            ("GET", Some(entity)) if dice.u8(..100) < 60 && own(&answers, entity) => entity,
+            ("GET" | "QUERY", Some(entity)) if dice.u8(..100) < 60 && own(&answers, entity) => entity,
             // A HEAD describes the last whole response.
             ("HEAD", _) if resource.tagged => {
                 let whole = |(at, one): (usize, &OriginAnswer)| {
@@ -156,9 +167,11 @@ impl World {
         }
         let fields: Vec<(&str, &str)> = text.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let answer = match own.request.method {
-            "GET" if !whole => Answer::not_modified(&fields),
+            "GET" | "QUERY" if !whole => Answer::not_modified(&fields),
             "HEAD" => Answer::new(200, &fields, &own.body()),
-            "GET" if own.head.until_close => Answer::until_close(own.head.status, &fields, &own.body()),
+            "GET" | "QUERY" if own.head.until_close => {
+                Answer::until_close(own.head.status, &fields, &own.body())
+            }
             _ => Answer::new(own.head.status, &fields, &own.body()),
         };
         answer.give(exchange)

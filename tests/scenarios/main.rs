@@ -77,6 +77,8 @@ mod purge;
 #[cfg(test)]
 mod purged_alone;
 #[cfg(test)]
+mod queries;
+#[cfg(test)]
 mod ranges;
 mod readme;
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub(crate) const GROUPS: &[(&str, &[(&str, &str)])] = &[
             ),
             (
                 "cachewarp_responses",
-                "Alert on the share of `status=\"5xx\"`. `outcome=\"failed\"` is CacheWarp's own answer for an origin that failed; any other outcome is the origin's answer. Methods other than those of RFC 9110 and `PATCH` count as `other`; a series exists once it has counted.",
+                "Alert on the share of `status=\"5xx\"`. `outcome=\"failed\"` is CacheWarp's own answer for an origin that failed; any other outcome is the origin's answer. Methods other than those of RFC 9110, `PATCH` and `QUERY` count as `other`; a series exists once it has counted.",
             ),
             (
                 "cachewarp_request_duration_seconds",

@@ -25,8 +25,8 @@ use crate::config::urls;
 use crate::key::KeyRules;
 use crate::limits::{
     ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_PER_ADDRESS_MAX, BACKLOG_MAX, BODY_BYTES_MAX, CONNECTIONS_MAX,
-    CONNECTIONS_USUAL, LIFETIME_MAX, MEMORY_BYTES_MAX, ON_WRITE_RATE_MAX, TIMEOUT_MAX, TIMEOUT_MIN,
-    WARM_KEYS_MAX, WORKERS_MAX, entry_bytes_max,
+    CONNECTIONS_USUAL, LIFETIME_MAX, MEMORY_BYTES_MAX, ON_WRITE_RATE_MAX, QUERY_BODY_BYTES_MAX, TIMEOUT_MAX,
+    TIMEOUT_MIN, WARM_KEYS_MAX, WORKERS_MAX, entry_bytes_max,
 };
 use crate::origin::{AddressShare, HostField, LinkRewrite, ViaName};
 use crate::proxy::FetchLease;
@@ -347,6 +347,7 @@ impl Resolver<'_> {
             admission_budget: self.size(Name::CacheAdmissionBudget, 0..=MEMORY_BYTES_MAX)?,
             collapse_timeout: self.duration(Name::CollapseTimeout, FROM_ZERO)?,
             on_write_rate: self.number(Name::OnWriteRate, 0..=ON_WRITE_RATE_MAX)?,
+            query_body_max: self.size(Name::QueryBodyMax, 0..=QUERY_BODY_BYTES_MAX)?,
             fetch_lease: self.take(Name::FetchLease, |text| values::choice(text, &FETCH_LEASES))?,
             tunnel_idle_timeout: self.duration(Name::TunnelIdleTimeout, TIMEOUT)?,
             explain_token: self.secret(Name::ExplainToken)?,

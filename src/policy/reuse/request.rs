@@ -36,7 +36,7 @@ pub struct RequestFacts {
 /// The kind of retrieval that a method requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::policy) enum RetrievalKind {
-    /// `GET`: the representation.
+    /// `GET`, or `QUERY`, whose key has its content: the representation.
     Whole,
     /// `HEAD`: the head of the `GET` response.
     Head,
@@ -188,6 +188,8 @@ impl RetrievalKind {
             Self::Head
         } else if *method == Method::POST {
             Self::Post
+        } else if *method == Method::QUERY {
+            Self::Whole
         } else {
             Self::Neither
         }

@@ -183,7 +183,7 @@ impl CacheStatus {
 pub(in crate::proxy) fn append_pass(head: &mut HeaderMap, reason: PassReason, route: Option<&str>) {
     let route = match (reason, route) {
         (PassReason::Route, Some(route)) => ["/", route],
-        (PassReason::Route | PassReason::AmbiguousPath, _) => ["", ""],
+        (PassReason::Route | PassReason::Method | PassReason::AmbiguousPath, _) => ["", ""],
     };
     let text = ["CacheWarp; fwd=bypass; detail=", reason.word(), &route.concat()].concat();
     if let Ok(value) = HeaderValue::try_from(text) {

@@ -17,7 +17,7 @@ use crate::store::Tier;
 
 /// The methods that the proxy forwards; an origin may know others.
 pub(in crate::proxy) const ALLOWED_METHODS: HeaderValue =
-    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    HeaderValue::from_static("GET, HEAD, QUERY, POST, PUT, PATCH, DELETE, OPTIONS");
 
 /// A stored response that may be served.
 pub(in crate::proxy) struct CacheHit {

@@ -47,6 +47,7 @@ fn options(token: Option<&str>) -> Options {
         collapse_timeout: Duration::ZERO,
         fetch_lease: FetchLease::Off,
         on_write_rate: 1,
+        query_body_max: 0,
         tunnel_idle_timeout: Duration::ZERO,
         explain_token: token.map(Secret::new),
         purge_allow: Vec::new(),

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tracing::debug;
 
 use crate::entry::{Entry, KeyGeneration};
-use crate::origin::{self, FetchError, FetchPurpose, RequestBody};
+use crate::origin::{self, FetchError, FetchPurpose};
 use crate::policy::{
     self, CacheRules, Exchange, FreshenOutcome, Initiator, NotSelectedError, NotStorable, StoredFacts,
     StoredHead,
@@ -42,7 +42,10 @@ pub(in crate::proxy::fetch) async fn run_alone(
     let FetchRequest { request, location, .. } = fetch_request;
     let permit = fetch_request.permit(proxy);
     let requested = time::now();
-    let response = match proxy.send(&request.inbound, &FetchPurpose::Cacheable, RequestBody::Empty).await {
+    let response = match proxy
+        .send(&request.inbound, &FetchPurpose::Cacheable, request.inbound.outbound_content())
+        .await
+    {
         Ok(response) => response,
         Err(error) => return FetchOutcome::Failed(Failure::from(&error)),
     };
@@ -139,7 +142,8 @@ impl ActiveFetch {
             }
             Ok(head)
         };
-        let response = self.proxy.exchange(&self.request.inbound, head, RequestBody::Empty).await?;
+        let response =
+            self.proxy.exchange(&self.request.inbound, head, self.request.inbound.outbound_content()).await?;
         let shared = self.lead.as_ref().map(|_| self.key);
         self.proxy.note_fetch(shared, response.body().took());
         Ok(response)
