@@ -104,6 +104,8 @@ mod retry_after;
 #[cfg(test)]
 mod routes;
 #[cfg(test)]
+mod routes_page;
+#[cfg(test)]
 mod settings;
 #[cfg(test)]
 mod signals;
