@@ -140,7 +140,9 @@ impl PurgeState {
             // Another worker read this log before the known one; Redis will push the change to it.
             return;
         }
-        if before.is_some_and(|before| before != log.generation) {
+        // The first log is a change too: it may have counted purges since the start of a fetch that
+        // began without a log.
+        if before != Some(log.generation) {
             self.changes.fetch_add(1, Ordering::AcqRel);
         }
         let generation = log.generation;
@@ -404,6 +406,19 @@ mod tests {
 
     fn purge_status(purges: &PurgeState, entry: &[u8], snapshot: &PurgeSnapshot) -> PurgeVerdict {
         untagged(purges.judge(entry, &target(), Consistency::Verified(snapshot), CheckedAt::NEVER))
+    }
+
+    #[test]
+    fn a_fetch_that_began_without_a_log_is_not_current_once_a_log_is_known() {
+        let purges = PurgeState::new(TrackingTable::new());
+        let (changes, generation) = (purges.changes(), purges.generation());
+        assert!(purges.unchanged_since(changes, generation));
+        let log = PurgeLog::new();
+        purges.set_log(log.clone(), EntryTrust::Always);
+        assert!(!purges.unchanged_since(changes, generation), "a purge may have come in between");
+        let (changes, generation) = (purges.changes(), purges.generation());
+        purges.set_log(log, EntryTrust::Always);
+        assert!(purges.unchanged_since(changes, generation), "the same log is no change");
     }
 
     /// Returns a state that has been read, its log, an entry fetched then, and the guard of the
