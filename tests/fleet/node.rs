@@ -109,6 +109,17 @@ impl Node {
         Self::open(None, Duration::ZERO)
     }
 
+    /// Starts a node whose memory tier has room for this many bytes.
+    pub(crate) async fn start_with_memory(redis: &Redis, memory_bytes: usize) -> Self {
+        let registry = Registry::new();
+        let options = Options { memory_bytes, ..Self::options(Duration::from_millis(200)) };
+        let shared = StoreShared::new(options, &registry);
+        let deployment = Self::deployment(Topology::Single, redis.addr());
+        let node = Self { store: Store::open(shared, Some(deployment), &registry), registry };
+        node.await_fleet().await;
+        node
+    }
+
     fn open(deployment: Option<Deployment>, memory_ttl: Duration) -> Self {
         let registry = Registry::new();
         let shared = Self::shared(&registry, memory_ttl);
@@ -116,7 +127,11 @@ impl Node {
     }
 
     fn shared(registry: &Registry, memory_ttl: Duration) -> StoreShared {
-        let options = Options {
+        StoreShared::new(Self::options(memory_ttl), registry)
+    }
+
+    fn options(memory_ttl: Duration) -> Options {
+        Options {
             memory_bytes: 16 << 20,
             body_bytes_max: 1 << 20,
             memory_ttl,
@@ -125,8 +140,7 @@ impl Node {
             namespace: Namespace::named("", "t"),
             warm_keys: 0,
             node_name: String::new(),
-        };
-        StoreShared::new(options, registry)
+        }
     }
 
     pub(crate) async fn look(&self, path: &str) -> Lookup {

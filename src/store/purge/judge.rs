@@ -63,9 +63,14 @@ impl PurgeState {
         };
         let Some(known) = known else { return PurgeVerdict::LogUnknown };
         let mut status = known.judge(generation, target);
-        // No purge was recorded since the entry was fetched, so none of its tags either.
-        if status == PurgeStatus::Purged || generation.count >= known.generation.count {
+        if status == PurgeStatus::Purged {
             return PurgeVerdict::Known(status, checked);
+        }
+        // No purge was recorded since the entry was fetched, so none of its tags either.
+        if generation.count >= known.generation.count {
+            let known_unpurged = checked.tags != TagStamp::UNKNOWN;
+            let tags = if known_unpurged { checked.tags } else { self.unpurged_stamp(tags, generation) };
+            return PurgeVerdict::Known(status, CheckedAt { tags, ..checked });
         }
         // The stamp is read before the generations.
         let mut stamp = self.tag_changes.stamp(tags.clone());
@@ -106,6 +111,25 @@ impl PurgeState {
             return PurgeVerdict::TagsUnknown(unknown);
         }
         PurgeVerdict::Known(status, CheckedAt { revision, tags: stamp })
+    }
+
+    /// Returns the stamp of the tags of an entry that was fetched at `generation`, if Redis pushes
+    /// the next change of each tag to this process, and no purge of a tag covers the entry so far.
+    /// Sends nothing.
+    pub(in crate::store) fn unpurged_stamp(
+        &self,
+        mut tags: impl Iterator<Item = TagDigest> + Clone,
+        generation: PurgeGeneration,
+    ) -> TagStamp {
+        // The stamp is read before the generations.
+        let stamp = self.tag_changes.stamp(tags.clone());
+        let is_unpurged = |tag| {
+            self.cached_tag(tag).is_some_and(|known| {
+                known.trust.is_some_and(EntryTrust::is_tracked)
+                    && known.value.is_some_and(|of_tag| of_tag.judge(generation) == PurgeStatus::Valid)
+            })
+        };
+        if tags.all(is_unpurged) { stamp } else { TagStamp::UNKNOWN }
     }
 
     /// Returns the generation of a tag: `None` if it is unknown, `Some(None)` if Redis has none.

@@ -421,6 +421,31 @@ mod tests {
         assert!(purges.unchanged_since(changes, generation), "the same log is no change");
     }
 
+    #[test]
+    fn the_stamp_of_tags_that_were_not_purged_holds_until_one_changes() {
+        let (purges, log, bytes, _slot) = read();
+        let stamp = || purges.unpurged_stamp([tag()].into_iter(), log.generation);
+        assert_eq!(stamp(), TagStamp::UNKNOWN, "Redis would push no change of the tag");
+        for (trust, is_known) in [(EntryTrust::Until(instant() + HOUR), false), (EntryTrust::Always, true)] {
+            purges.set_tag(tag(), Some(TagGeneration::at(log.generation)), trust, None);
+            assert_eq!(stamp() != TagStamp::UNKNOWN, is_known, "{trust:?}");
+        }
+        let checked = CheckedAt { revision: 0, tags: stamp() };
+        // A purge of another tag reads nothing, even if the process has forgotten this one.
+        purges.tags.remove(&tag().0);
+        let mut counted = log.clone();
+        counted.record(BulkPurge::Counted, Timestamp::EPOCH);
+        purges.set_log(counted, EntryTrust::Always);
+        let snapshot = PurgeSnapshot::default();
+        let judge = || purges.judge(&bytes, &target(), Consistency::Verified(&snapshot), checked);
+        assert!(matches!(judge(), PurgeVerdict::Known(PurgeStatus::Valid, _)), "{:?}", judge());
+        purges.invalidate_tag(tag().0);
+        assert_eq!(judge(), PurgeVerdict::TagsUnknown(vec![tag()]));
+        let purged = TagGeneration { hard: log.generation.count + 1, ..TagGeneration::at(log.generation) };
+        purges.set_tag(tag(), Some(purged), EntryTrust::Always, None);
+        assert_eq!(stamp(), TagStamp::UNKNOWN, "a purge of the tag covers the entry");
+    }
+
     /// Returns a state that has been read, its log, an entry fetched then, and the guard of the
     /// tracking slot.
     fn read() -> (Arc<PurgeState>, PurgeLog, Bytes, impl Sized) {

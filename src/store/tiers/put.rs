@@ -78,15 +78,15 @@ impl Store {
         };
         let Some(redis) = &self.redis else {
             self.ensure_tags_locally(tags, permit);
-            return self.insert_unless_superseded(key, bytes, EntryTrust::Always, permit);
+            return self.insert_unless_superseded(key, unchecked(bytes, EntryTrust::Always), permit);
         };
         // The purge generation is unknown, so no lookup could check the entry against purges.
         if permit.generation.epoch == 0 {
             self.metrics.write_lost();
-            return self.insert_unless_superseded(key, bytes, self.untracked_trust(), permit);
+            return self.insert_unless_superseded(key, unchecked(bytes, self.untracked_trust()), permit);
         }
         let in_flight = EntryTrust::InFlight(time::instant() + self.shared.options.memory_ttl);
-        self.insert_unless_superseded(key, bytes.clone(), in_flight, permit)?;
+        self.insert_unless_superseded(key, unchecked(bytes.clone(), in_flight), permit)?;
         self.renew_log(redis).await;
         let name = self.name(key);
         let (written, ()) = tokio::join!(
@@ -102,7 +102,11 @@ impl Store {
             Ok(WriteOutcome::ReadBack(head, version)) => {
                 let is_ours = bytes.starts_with(&head) && head.len() == HEADER_BYTES;
                 match self.shared.trust_of(redis, &name, &version).filter(|_| is_ours) {
-                    Some(trust) => self.confirm(key, bytes, trust, permit),
+                    Some(trust) => {
+                        let tags = self.shared.purges.unpurged_stamp(tags.iter().copied(), permit.generation);
+                        let checked = CheckedAt { tags, ..CheckedAt::NEVER };
+                        self.confirm(key, MemoryEntry { bytes, trust, checked }, permit)
+                    }
                     None => {
                         self.drop_this_from_memory(key, &bytes);
                         Ok(())
@@ -232,14 +236,13 @@ impl Store {
     fn insert_unless_superseded(
         &self,
         key: &CacheKey,
-        bytes: Bytes,
-        trust: EntryTrust,
+        held: MemoryEntry,
         permit: &StorePermit,
     ) -> Result<(), PutRefusal> {
         let mut outcome = Err(PutRefusal::Superseded);
         permit.watch.unless_superseded(|| {
             if let Some(memory) = &self.shared.memory {
-                memory.insert(key.short(), MemoryEntry { bytes, trust, checked: CheckedAt::NEVER });
+                memory.insert(key.short(), held);
             }
             outcome = Ok(());
         });
@@ -248,17 +251,11 @@ impl Store {
 
     /// Updates the entry's trust once Redis is known to have it, unless memory has a later entry:
     /// that one is newer, or Redis will push its invalidation.
-    fn confirm(
-        &self,
-        key: &CacheKey,
-        bytes: Bytes,
-        trust: EntryTrust,
-        permit: &StorePermit,
-    ) -> Result<(), PutRefusal> {
-        if self.has_another(key, &bytes) {
+    fn confirm(&self, key: &CacheKey, held: MemoryEntry, permit: &StorePermit) -> Result<(), PutRefusal> {
+        if self.has_another(key, &held.bytes) {
             Ok(())
         } else {
-            self.insert_unless_superseded(key, bytes, trust, permit)
+            self.insert_unless_superseded(key, held, permit)
         }
     }
 
@@ -271,6 +268,11 @@ impl Store {
     fn untracked_trust(&self) -> EntryTrust {
         EntryTrust::Until(time::instant() + self.shared.options.memory_ttl)
     }
+}
+
+/// An entry that has not been compared with any purge.
+fn unchecked(bytes: Bytes, trust: EntryTrust) -> MemoryEntry {
+    MemoryEntry { bytes, trust, checked: CheckedAt::NEVER }
 }
 
 /// The result of a write.
