@@ -117,9 +117,11 @@ impl StoreShared {
         let now = time::instant();
         match trust {
             EntryTrust::Always => true,
-            // The node may have fetched the entry after it lost Redis: its own time counts.
+            // The node may have fetched the entry after it lost Redis: the time counts from the
+            // read or the fetch, with which the trust began.
             EntryTrust::Until(moment) | EntryTrust::InFlight(moment) => {
-                now.saturating_duration_since(moment) < self.fleet.alone_max()
+                let begun = moment.checked_sub(self.options.memory_ttl);
+                begun.is_some_and(|begun| now.saturating_duration_since(begun) < self.fleet.alone_max())
             }
             EntryTrust::Tracked(_) | EntryTrust::Revalidating(..) => {
                 let disconnected_for = redis.disconnected_for(name);

@@ -17,6 +17,10 @@ pub(super) enum DocumentedWindow {
 /// The number of windows.
 pub(super) const WINDOWS: usize = 2;
 
+/// Every window.
+pub(super) const DOCUMENTED_WINDOWS: [DocumentedWindow; WINDOWS] =
+    [DocumentedWindow::FetchedAlone, DocumentedWindow::CutOffWithoutResp3];
+
 /// A window, the part of it that a stale read has used, and the promise, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WindowUse {
@@ -59,7 +63,7 @@ impl Disturbances {
         has_resp3: bool,
         (memory_ttl, memory_alone_max): (Duration, Duration),
     ) -> Option<WindowUse> {
-        let promise = millis(memory_ttl + memory_alone_max);
+        let promise = millis(memory_ttl.max(memory_alone_max));
         let alone_since =
             Some(shown.fetched).filter(|fetched| shown.node == node && self.start(*fetched).is_some());
         let cut_off_since = self.start(begun).filter(|_| !has_resp3);
