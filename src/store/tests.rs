@@ -9,7 +9,12 @@
 //!
 //! - after a purge that every node has confirmed, no request that begins later gets an older
 //!   answer, outside the documented windows (`windows.rs`);
-//! - once all faults are over, no purge is pending, and every node has carried out all of them.
+//! - a write reaches every node of an undisturbed fleet within half a second;
+//! - once all faults are over, no purge is pending, and every node has carried out all of them;
+//! - once all windows are over too, every worker of every node gives the same answers.
+//!
+//! `planted.rs` has faults of the product that the runs must find. Each window is needed by some
+//! run; `fleet_simulation` prints the longest part of each that a run has used.
 //!
 //! `FLEET_SEED=n` runs one seed, `FLEET_SEEDS=n` the first n. A failure prints its seed and its
 //! history.
@@ -22,6 +27,7 @@ mod keyspace;
 mod log_script;
 mod node;
 mod origin;
+mod planted;
 mod registry_script;
 mod replication;
 mod requests;
@@ -29,16 +35,25 @@ mod schedule;
 mod script_models;
 mod server;
 mod windows;
+mod writes;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use self::faults::Fault;
 use self::history::EventCounts;
+use self::planted::{PLANTED_FAULTS, PlantedFault};
 use self::requests::FleetLeases;
+use self::schedule::RunVariation;
+use self::windows::DOCUMENTED_WINDOWS;
 use crate::redis::tests::model::on_paused_clock;
 
 /// Seeds in a test run.
 const SEEDS: u64 = 150;
+/// Seeds in which each documented window is needed.
+const WINDOW_SEEDS: u64 = 300;
+/// Seeds in which each planted fault is found.
+const PLANTED_SEEDS: u64 = 400;
 /// Seeds with leases, and again without.
 const LEASE_SEEDS: u64 = 30;
 
@@ -49,9 +64,9 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Runs one seed.
-fn run(seed: u64, leases: Option<FleetLeases>) -> Result<EventCounts, String> {
+fn run(seed: u64, variation: RunVariation) -> Result<EventCounts, String> {
     let mut outcome = None;
-    on_paused_clock(async { outcome = Some(schedule::run(seed, leases).await) });
+    on_paused_clock(async { outcome = Some(schedule::run(seed, variation).await) });
     outcome.unwrap()
 }
 
@@ -61,18 +76,53 @@ fn fleet_simulation() {
         Some(seed) => seed..seed + 1,
         None => 0..number("FLEET_SEEDS").unwrap_or(SEEDS),
     };
-    let counts = run_all(seeds.clone()).unwrap_or_else(|failure| panic!("{failure}"));
+    let counts =
+        run_all(seeds.clone(), RunVariation::default()).unwrap_or_else(|failure| panic!("{failure}"));
+    println!("{counts:?}");
+    println!("| window | longest stale read seen, of the promise |");
+    for (window, longest) in DOCUMENTED_WINDOWS.iter().zip(counts.windows) {
+        println!("| {window:?} | {}.{} % |", longest / 10, longest % 10);
+    }
     // A simulation without stale entries, confirmations or failures proves nothing.
     if seeds.end - seeds.start >= SEEDS {
         let EventCounts { stored, fetched, shared, confirmed, unconfirmed, failed, .. } = counts;
         let least = [stored, fetched, shared, confirmed, unconfirmed, failed].into_iter().min();
         assert!(least > Some(SEEDS / 10), "{counts:?}");
     }
-    println!("{counts:?}");
+}
+
+/// No documented window is longer or wider than some run needs.
+#[test]
+fn each_documented_window_is_needed() {
+    for (window, has_resp3) in DOCUMENTED_WINDOWS.into_iter().zip([true, false]) {
+        let faults: &[Fault] = &[Fault::Refused, Fault::Silence];
+        let variation =
+            RunVariation { faults: Some(faults), has_resp3: Some(has_resp3), ..RunVariation::default() };
+        let is_needed = |seed| match run(seed, variation) {
+            Ok(counts) => counts.windows[window as usize] > 0,
+            Err(failure) => panic!("FLEET_SEED={seed} fails with {variation:?}:{failure}"),
+        };
+        let seed = (0..WINDOW_SEEDS).find(|seed| is_needed(*seed));
+        println!("{window:?} is needed by seed {seed:?}");
+        assert!(seed.is_some(), "no run needs {window:?}");
+    }
+}
+
+/// Each planted fault violates an invariant in some run.
+#[test]
+fn the_simulation_finds_each_planted_fault() {
+    for fault in PLANTED_FAULTS {
+        let workers = (fault == PlantedFault::UnaskedWorker).then_some(2);
+        let (planted, faults) = (Some(fault), Some(fault.faults()));
+        let variation = RunVariation { planted, faults, workers, ..RunVariation::default() };
+        let found = run_all(0..PLANTED_SEEDS, variation);
+        let Err(failure) = found else { panic!("{PLANTED_SEEDS} runs do not find {fault:?}") };
+        println!("{fault:?}: {}", failure.lines().next().unwrap_or_default());
+    }
 }
 
 /// Runs seeds on all cores, until one fails.
-fn run_all(seeds: Range<u64>) -> Result<EventCounts, String> {
+fn run_all(seeds: Range<u64>, variation: RunVariation) -> Result<EventCounts, String> {
     let next = AtomicU64::new(seeds.start);
     let run_some = || -> Result<EventCounts, String> {
         let mut counts = EventCounts::default();
@@ -81,7 +131,7 @@ fn run_all(seeds: Range<u64>) -> Result<EventCounts, String> {
             if seed >= seeds.end {
                 return Ok(counts);
             }
-            counts.add(run(seed, None).map_err(|failure| {
+            counts.add(run(seed, variation).map_err(|failure| {
                 next.store(seeds.end, Ordering::Relaxed);
                 format!("FLEET_SEED={seed} fails:{failure}")
             })?);
@@ -115,7 +165,8 @@ fn a_seed_repeats_exactly() {
 #[test]
 fn leases_cause_no_more_fetches() {
     let fetches = |leases| -> u64 {
-        (1000..1000 + LEASE_SEEDS).map(|seed| run(seed, Some(leases)).unwrap().fetched).sum()
+        let variation = RunVariation { leases: Some(leases), ..RunVariation::default() };
+        (1000..1000 + LEASE_SEEDS).map(|seed| run(seed, variation).unwrap().fetched).sum()
     };
     let (taken, off) = (fetches(FleetLeases::Taken), fetches(FleetLeases::Off));
     println!("{taken} fetches with leases, {off} without");

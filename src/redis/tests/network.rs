@@ -123,6 +123,11 @@ impl ServerEnd {
         self.connection.id
     }
 
+    /// Returns the node of the client.
+    pub(crate) fn node(&self) -> usize {
+        self.connection.node
+    }
+
     /// Sends bytes to the client.
     pub(crate) fn send(&self, bytes: &[u8]) {
         self.network.send(&self.connection, Towards::Client, bytes);

@@ -150,12 +150,13 @@ impl Inputs {
                 let kept = b"900000".to_vec();
                 vec![what, ids, birth, kept, b"2".to_vec(), lifetime, self.number(5), b"name".to_vec()]
             }
-            _ => vec![
+            8 => vec![
                 self.choice(&["run1", "run2", "run3"]),
                 self.choice(&["", "run1", "run2"]),
                 self.choice(&["", "run1", "run3"]),
                 self.keep(),
             ],
+            _ => vec![self.entry(), self.keep()],
         }
     }
 

@@ -71,13 +71,14 @@ pub(super) struct FaultPlan {
 }
 
 impl FaultPlan {
-    /// Draws some kinds of faults, or none.
-    pub(super) fn draw(rng: &mut Rng) -> Self {
+    /// Draws some kinds of faults, or none, unless the kinds are given.
+    pub(super) fn draw(rng: &mut Rng, given: Option<&[Fault]>) -> Self {
         let count = [0, 1, 1, 2, 3, FAULTS.len()][rng.usize(..6)];
         let mut kinds = FAULTS.to_vec();
         rng.shuffle(&mut kinds);
         kinds.truncate(count);
         kinds.sort_by_key(|kind| *kind as u8);
+        let kinds = given.map_or(kinds, <[Fault]>::to_vec);
         Self { kinds, snapshot: ServerKeys::default(), run: 0 }
     }
 

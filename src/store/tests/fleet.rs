@@ -1,19 +1,22 @@
 //! One run of the simulated fleet: nodes, a server, an origin, and the events of a schedule.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::task::{JoinSet, spawn_local};
+use tokio::task::{JoinHandle, JoinSet, spawn_local};
 use tokio::time::sleep;
 
 use super::history::History;
 use super::node::{FleetTopology, NodeOptions, SimulatedNode};
-use super::origin::{Origin, RESOURCES};
+use super::origin::{Origin, RESOURCES, Shown};
+use super::planted::{self, PlantedFault};
 use super::replication::{ReplicaGroup, SERVERS};
-use super::requests::{FleetLeases, SharedFetches, SimulatedRequest};
+use super::requests::{AnswerSource, FleetLeases, SharedFetches, SimulatedRequest};
 use super::server::{RedisServer, SERVER_EPOCH};
 use super::windows::Disturbances;
+use super::writes::SimulatedWrite;
 use crate::redis::tests::network::{EnteredNetwork, SimulatedNetwork, TravelDelay};
 use crate::store::{PurgeResult, PurgeScope, PurgeStrength, Replication};
 use crate::time::{Timestamp, instant};
@@ -34,6 +37,21 @@ pub(super) struct FleetOptions {
     pub(super) topology: FleetTopology,
     /// The delay of the network without faults.
     pub(super) delay: TravelDelay,
+    /// Whether the run has no faults.
+    pub(super) is_calm: bool,
+    pub(super) planted: Option<PlantedFault>,
+}
+
+/// The time in which a write reaches every node of a fleet without faults that has RESP3.
+const WRITE_ARRIVES: Duration = Duration::from_millis(500);
+/// The lifetime of the entries of requests that check the fleet.
+const CHECKED_FOR: Duration = Duration::from_secs(600);
+
+/// Whether requests check a purge as soon as it is confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PurgeCheck {
+    AtOnce,
+    Later,
 }
 
 /// The fleet of a run.
@@ -59,7 +77,7 @@ impl Fleet {
         fastrand::seed(options.seed);
         let network = SimulatedNetwork::new(options.seed, options.delay.clone());
         let entered = network.enter();
-        let server = RedisServer::new(&network, "run0");
+        let server = RedisServer::new(&network, "run0", &Rc::default());
         server.has_resp3.set(options.has_resp3);
         network.add_host(SERVERS[0], Rc::clone(&server) as Rc<_>);
         let replicas = match options.topology {
@@ -67,6 +85,7 @@ impl Fleet {
             FleetTopology::Sentinel(replicas) => replicas,
         };
         let servers = ReplicaGroup::start(&network, server, replicas);
+        servers.servers.iter().for_each(|server| server.planted.set(options.planted));
         let nodes = (0..options.nodes).map(|_| None).collect();
         let fetches = (0..options.nodes).map(|_| SharedFetches::default()).collect();
         let fleet = Rc::new(Self {
@@ -92,7 +111,17 @@ impl Fleet {
         for node in 0..fleet.options.nodes {
             fleet.start_node(node);
         }
+        if fleet.options.planted == Some(PlantedFault::UnrepeatedQueue) {
+            spawn_local(Rc::clone(&fleet).empty_queues());
+        }
         fleet
+    }
+
+    async fn empty_queues(self: Rc<Self>) {
+        loop {
+            sleep(Duration::from_millis(20)).await;
+            self.nodes.borrow().iter().flatten().for_each(|node| planted::empty_queue(&node.shared));
+        }
     }
 
     pub(super) fn now(&self) -> u64 {
@@ -156,20 +185,8 @@ impl Fleet {
         origin_takes: [Duration; 2],
         lifetime: Duration,
     ) {
-        let request = SimulatedRequest {
-            node,
-            resource,
-            origin: Rc::clone(&self.origin),
-            fetches: Rc::clone(&self.fetches.borrow()[node]),
-            begin: self.begin,
-            origin_takes,
-            lifetime,
-            leases: self.options.leases,
-        };
-        let nodes = self.nodes.borrow();
-        let Some(running) = nodes[node].as_ref() else { return };
         let (begun, floor) = (self.now(), self.history.floor(resource));
-        let answer = running.spawn(worker, |store| request.answer(store));
+        let Some(answer) = self.send((node, worker), resource, origin_takes, lifetime) else { return };
         let fleet = Rc::clone(self);
         self.under_way.borrow_mut().spawn_local(async move {
             // A node that crashes answers nothing.
@@ -184,19 +201,88 @@ impl Fleet {
         });
     }
 
-    /// Writes what the scopes cover, and purges it at a node.
+    fn send(
+        &self,
+        (node, worker): (usize, usize),
+        resource: usize,
+        origin_takes: [Duration; 2],
+        lifetime: Duration,
+    ) -> Option<JoinHandle<(Shown, AnswerSource)>> {
+        let request = SimulatedRequest {
+            node,
+            resource,
+            origin: Rc::clone(&self.origin),
+            fetches: Rc::clone(&self.fetches.borrow()[node]),
+            begin: self.begin,
+            origin_takes,
+            lifetime,
+            leases: self.options.leases,
+            planted: self.options.planted,
+        };
+        let nodes = self.nodes.borrow();
+        Some(nodes[node].as_ref()?.spawn(worker, |store| request.answer(store)))
+    }
+
+    /// Requests a resource at every worker of every node.
+    fn request_everywhere(self: &Rc<Self>, resource: usize) {
+        for node in 0..self.options.nodes {
+            for worker in 0..self.options.workers {
+                self.request((node, worker), resource, [Duration::ZERO; 2], CHECKED_FOR);
+            }
+        }
+    }
+
+    /// Sends an unsafe request to a node.
+    pub(super) fn write(
+        self: &Rc<Self>,
+        (node, worker): (usize, usize),
+        resource: usize,
+        origin_takes: [Duration; 2],
+        stored_for: Option<Duration>,
+    ) {
+        let (origin, begin) = (Rc::clone(&self.origin), self.begin);
+        let write = SimulatedWrite { node, resource, origin, begin, origin_takes, stored_for };
+        let nodes = self.nodes.borrow();
+        let Some(running) = nodes[node].as_ref() else { return };
+        self.note(format!("n{node} write of r{resource} begins"));
+        let written = running.spawn(worker, |store| write.answer(store));
+        let fleet = Rc::clone(self);
+        self.under_way.borrow_mut().spawn_local(async move {
+            let Ok(version) = written.await else { return };
+            fleet.note(format!("n{node} has written v{version} of r{resource}"));
+            // A node that ends may lose the tombstone that Redis has not accepted.
+            fleet.history.purged(node, vec![(resource, version)], false);
+            if fleet.options.is_calm {
+                let untracked =
+                    if fleet.options.has_resp3 { Duration::ZERO } else { fleet.options.memory_ttl };
+                sleep(WRITE_ARRIVES + untracked).await;
+                fleet.note(format!("v{version} of r{resource} is required"));
+                fleet.history.confirmed(fleet.now(), &[(resource, version)]);
+            }
+        });
+    }
+
+    /// Writes what the scopes cover, and purges it at a node. Requests check a confirmed purge at
+    /// once, everywhere.
     pub(super) fn purge(
         self: &Rc<Self>,
         (node, worker): (usize, usize),
         scopes: Vec<PurgeScope>,
         strength: PurgeStrength,
+        check: PurgeCheck,
     ) {
         let nodes = self.nodes.borrow();
         let Some(running) = nodes[node].as_ref() else { return };
         let written = self.origin.write(&scopes);
         let (begun, text) = (self.now(), format!("n{node} {strength:?} purge of {written:?}"));
         self.note(format!("{text} begins"));
-        let purged = running.spawn(worker, |store| async move { store.purge(&scopes, strength).await });
+        let planted = self.options.planted;
+        let purged = running.spawn(worker, move |store| async move {
+            if planted == Some(PlantedFault::ConfirmedBeforeSync) {
+                return planted::purge_without_sync(store, scopes, strength).await;
+            }
+            store.purge(&scopes, strength).await
+        });
         let fleet = Rc::clone(self);
         self.under_way.borrow_mut().spawn_local(async move {
             let Ok(purged) = purged.await else { return };
@@ -207,6 +293,9 @@ impl Fleet {
                 {
                     fleet.history.confirmed(now, &written);
                     fleet.history.count(|counts| counts.confirmed += 1);
+                    if check == PurgeCheck::AtOnce {
+                        written.iter().for_each(|(resource, _)| fleet.request_everywhere(*resource));
+                    }
                 }
                 Ok(_) => fleet.history.count(|counts| counts.unconfirmed += 1),
                 Err(_) => fleet.history.count(|counts| counts.failed += 1),
@@ -227,13 +316,13 @@ impl Fleet {
         }
     }
 
-    /// Checks that the healthy fleet converges: no purge is pending, and all nodes give the present
-    /// answer.
+    /// Checks that the healthy fleet converges: no purge is pending, all nodes give the present
+    /// answer outside the windows, and equal answers once the windows are over.
     pub(super) async fn check_convergence(self: &Rc<Self>) {
         self.history.require_all(self.now());
         for resource in 0..RESOURCES {
             for node in 0..self.options.nodes {
-                self.request((node, 0), resource, [Duration::ZERO; 2], Duration::from_secs(600));
+                self.request((node, 0), resource, [Duration::ZERO; 2], CHECKED_FOR);
                 self.settle().await;
             }
         }
@@ -243,6 +332,29 @@ impl Fleet {
                 self.history.violate(format!("{pending} purges are still pending at n{number}"));
             }
         }
+        sleep(self.options.memory_ttl + self.options.memory_alone_max).await;
+        for resource in 0..RESOURCES {
+            // An older entry may expire between two answers.
+            if self.versions(resource).await.len() > 1 && self.versions(resource).await.len() > 1 {
+                self.history.violate(format!("the answers of r{resource} differ when all windows are over"));
+            }
+        }
+    }
+
+    /// Returns the versions that all workers of all nodes answer.
+    async fn versions(&self, resource: usize) -> BTreeSet<u64> {
+        let mut versions = BTreeSet::new();
+        for node in 0..self.options.nodes {
+            for worker in 0..self.options.workers {
+                if let Some(answer) = self.send((node, worker), resource, [Duration::ZERO; 2], CHECKED_FOR)
+                    && let Ok((shown, source)) = answer.await
+                {
+                    self.note(format!("n{node} r{resource} -> v{} at last ({source:?})", shown.version));
+                    versions.insert(shown.version);
+                }
+            }
+        }
+        versions
     }
 
     /// Ends every node and all connections.

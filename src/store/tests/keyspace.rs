@@ -76,6 +76,13 @@ impl ServerKeys {
         }
     }
 
+    /// Lets a key expire after this time, unless it expires before.
+    pub(super) fn shorten(&mut self, key: &[u8], keep: u64, now: u64) {
+        if let Some(item) = self.items.get_mut(key) {
+            item.expires = Some(item.expires.map_or(now + keep, |expires| expires.min(now + keep)));
+        }
+    }
+
     /// `DEL key`; returns whether there was one.
     pub(super) fn remove(&mut self, key: &[u8], now: u64) -> bool {
         self.expire(key, now);
@@ -88,7 +95,9 @@ impl ServerKeys {
 
     /// Removes everything that has expired, as the server does in the background.
     pub(super) fn expire_all(&mut self, now: u64) {
-        let keys: Vec<_> = self.items.keys().cloned().collect();
+        let is_over = |item: &StoredString| item.expires.is_some_and(|expires| expires <= now);
+        let keys: Vec<_> =
+            self.items.iter().filter(|(_, item)| is_over(item)).map(|(key, _)| key.clone()).collect();
         keys.iter().for_each(|key| self.expire(key, now));
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
@@ -29,14 +30,16 @@ pub(super) struct ReplicaGroup {
     /// The longest delay of replication, in milliseconds.
     lag: Cell<u64>,
     is_failing_over: Cell<bool>,
+    grown: Rc<Notify>,
 }
 
 impl ReplicaGroup {
     /// Starts a master, its replicas, and the sentinels.
     pub(super) fn start(network: &SimulatedNetwork, first: Rc<RedisServer>, replicas: usize) -> Rc<Self> {
+        let grown = Rc::clone(&first.grown);
         let mut servers = vec![first];
         for (number, port) in SERVERS.into_iter().enumerate().skip(1).take(replicas) {
-            let server = RedisServer::new(network, &format!("replica{number}run0"));
+            let server = RedisServer::new(network, &format!("replica{number}run0"), &grown);
             network.add_host(port, Rc::clone(&server) as Rc<_>);
             servers.push(server);
         }
@@ -53,6 +56,7 @@ impl ReplicaGroup {
             master: Cell::new(0),
             lag: Cell::new(2),
             is_failing_over: Cell::new(false),
+            grown,
         });
         group.servers[0].lead(&group.servers[1..]);
         for number in 0..group.servers.len() {
@@ -78,9 +82,14 @@ impl ReplicaGroup {
         loop {
             let master = self.master.get();
             let end = self.servers[master].log_end();
+            let server = &self.servers[number];
+            if !server.is_replica() || server.has_applied(end) {
+                self.grown.notified().await;
+                continue;
+            }
             sleep(Duration::from_millis(1 + self.lag.get())).await;
-            if master == self.master.get() && self.servers[number].is_replica() {
-                self.servers[number].apply(&self.servers[master], end);
+            if master == self.master.get() && server.is_replica() {
+                server.apply(&self.servers[master], end);
             }
         }
     }

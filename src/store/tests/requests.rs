@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::origin::{Origin, Shown, fresh, key, response, tags, target};
+use super::planted::PlantedFault;
 use crate::store::{FetchStart, LeaseTurn, Lookup, MemoryUse, Store};
 use crate::time::{self, instant};
 
@@ -29,6 +30,7 @@ pub(super) struct SimulatedRequest {
     pub(super) origin_takes: [Duration; 2],
     pub(super) lifetime: Duration,
     pub(super) leases: FleetLeases,
+    pub(super) planted: Option<PlantedFault>,
 }
 
 /// Whether fetches take the fleet's lease.
@@ -104,7 +106,7 @@ impl SimulatedRequest {
     }
 
     async fn fetch(self, store: Rc<Store>, lookup: Lookup) -> (Shown, AnswerSource) {
-        let permit = store.permit(&key(self.resource), lookup.key_generation);
+        let mut permit = store.permit(&key(self.resource), lookup.key_generation);
         let outcome = Rc::<SharedOutcome>::default();
         let shared = SharedFetch { start: permit.fetch_start(), outcome: Rc::clone(&outcome) };
         self.fetches.borrow_mut().insert(self.resource, shared.clone());
@@ -130,6 +132,9 @@ impl SimulatedRequest {
         let fetched = time::millis(instant() - self.begin);
         let shown = Shown { version, node: self.node, fetched };
         outcome.publish(shown);
+        if held.is_some() && self.planted == Some(PlantedFault::StoredWithoutPermit) {
+            permit = store.permit(&key(self.resource), self.find(&store).await.key_generation);
+        }
         let stored = response(shown, self.lifetime, time::now());
         let _ = store.put(&key(self.resource), &stored, &tags(self.resource), self.lifetime, &permit).await;
         drop(held);

@@ -3,7 +3,8 @@
 
 use super::keyspace::{OutOfMemory, ServerKeys};
 use crate::store::scripts::{
-    ENSURE_TAG, LEASE, LIST, MARK_STALE, PURGE_LOG, PURGE_TAG, REGISTER, RedisScript, SERVER_RUN, STORE,
+    ENSURE_TAG, LEASE, LIST, MARK_STALE, PURGE_LOG, PURGE_TAG, REGISTER, REPLACE, RedisScript, SERVER_RUN,
+    STORE,
 };
 
 /// The reply of a script.
@@ -25,7 +26,7 @@ pub(super) struct ScriptCall<'a> {
 type ScriptModel = fn(&mut ScriptCall<'_>) -> Result<ScriptReply, OutOfMemory>;
 
 /// Each script and its model.
-pub(super) const MODELS: [(&RedisScript, ScriptModel); 9] = [
+pub(super) const MODELS: [(&RedisScript, ScriptModel); 10] = [
     (&STORE, store),
     (&MARK_STALE, mark_stale),
     (&PURGE_LOG, super::log_script::purge_log),
@@ -35,6 +36,7 @@ pub(super) const MODELS: [(&RedisScript, ScriptModel); 9] = [
     (&LIST, list),
     (&REGISTER, super::registry_script::register),
     (&SERVER_RUN, server_run),
+    (&REPLACE, replace),
 ];
 
 impl ScriptCall<'_> {
@@ -119,6 +121,13 @@ fn mark_stale(call: &mut ScriptCall<'_>) -> Result<ScriptReply, OutOfMemory> {
     }
     call.set(call.argument(3).to_vec(), keep)?;
     Ok(ScriptReply::Integer(0))
+}
+
+fn replace(call: &mut ScriptCall<'_>) -> Result<ScriptReply, OutOfMemory> {
+    let value = call.get().unwrap_or_default();
+    call.set(call.argument(1).to_vec(), call.number(2))?;
+    let is_unpurged = value.is_empty() || (value.starts_with(b"CW\x03") && value.get(4..12) == Some(&[0; 8]));
+    Ok(ScriptReply::Integer(i64::from(is_unpurged)))
 }
 
 fn purge_tag(call: &mut ScriptCall<'_>) -> Result<ScriptReply, OutOfMemory> {

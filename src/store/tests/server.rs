@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use super::keyspace::{OutOfMemory, ServerKeys, StoredString};
+use super::planted::PlantedFault;
 use super::script_models::{MODELS, ScriptCall, ScriptReply, parsed};
 use crate::redis::tests::network::{ServerEnd, SimulatedHost, SimulatedNetwork};
 
@@ -32,6 +34,9 @@ pub(super) struct RedisServer {
     log: RefCell<Vec<(Vec<u8>, Option<StoredString>)>>,
     /// The length of the master's log that a replica has.
     applied: Cell<usize>,
+    /// The signal that a master's log has grown.
+    pub(super) grown: Rc<Notify>,
+    pub(super) planted: Cell<Option<PlantedFault>>,
     this: Weak<Self>,
 }
 
@@ -45,7 +50,7 @@ struct ServerClient {
 }
 
 impl RedisServer {
-    pub(super) fn new(network: &SimulatedNetwork, run: &str) -> Rc<Self> {
+    pub(super) fn new(network: &SimulatedNetwork, run: &str, grown: &Rc<Notify>) -> Rc<Self> {
         Rc::new_cyclic(|this| Self {
             network: network.clone(),
             data: RefCell::default(),
@@ -57,6 +62,8 @@ impl RedisServer {
             replicas: RefCell::default(),
             log: RefCell::default(),
             applied: Cell::new(0),
+            grown: Rc::clone(grown),
+            planted: Cell::new(None),
             this: this.clone(),
         })
     }
@@ -87,6 +94,11 @@ impl RedisServer {
         self.is_replica.get()
     }
 
+    /// Returns whether the server has the log of its master up to this length.
+    pub(super) fn has_applied(&self, end: usize) -> bool {
+        self.applied.get() >= end
+    }
+
     pub(super) fn log_end(&self) -> usize {
         self.log.borrow().len()
     }
@@ -106,7 +118,7 @@ impl RedisServer {
         spawn_local(async move {
             for waited in 0.. {
                 let Some(server) = this.upgrade() else { return };
-                let has_all = |replica: &Rc<Self>| replica.applied.get() >= end;
+                let has_all = |replica: &Rc<Self>| replica.has_applied(end);
                 let count = server.replicas.borrow().iter().filter_map(Weak::upgrade).filter(has_all).count();
                 if count >= replicas || waited >= timeout {
                     return client.send(&integer(i64::try_from(count).unwrap()));
@@ -142,12 +154,6 @@ impl RedisServer {
         self.push_invalidations(None);
     }
 
-    /// Removes a key to gain memory.
-    pub(super) fn evict(&self, key: &[u8]) {
-        self.data.borrow_mut().remove(key, self.now());
-        self.push_invalidations(None);
-    }
-
     /// Removes everything by `FLUSHALL`.
     pub(super) fn flush(&self) {
         *self.data.borrow_mut() = ServerKeys::default();
@@ -160,12 +166,13 @@ impl RedisServer {
     }
 
     /// Sends the invalidations of changed keys: to the caller behind its reply, which comes before.
-    fn push_invalidations(&self, caller: Option<u64>) -> Vec<Vec<u8>> {
+    pub(super) fn push_invalidations(&self, caller: Option<u64>) -> Vec<Vec<u8>> {
         let mut own = Vec::new();
         let mut data = self.data.borrow_mut();
         for key in data.take_changed() {
             if !self.replicas.borrow().is_empty() {
                 self.log.borrow_mut().push((key.clone(), data.stored(&key)));
+                self.grown.notify_waiters();
             }
             for (id, client) in self.clients.borrow_mut().iter_mut() {
                 if !client.tracked.remove(&key) {
@@ -185,9 +192,12 @@ impl RedisServer {
     fn publish(&self, channel: &[u8], message: &[u8]) -> usize {
         let clients = self.clients.borrow();
         let receivers: Vec<_> = clients.values().filter(|one| one.channels.contains(channel)).collect();
+        let mut nodes = BTreeSet::new();
         for one in &receivers {
             let push = [b">3\r\n", &bulk(b"message")[..], &bulk(channel), &bulk(message)].concat();
-            one.end.send(&push);
+            let is_first = nodes.insert(one.end.node());
+            let times = self.planted.get().map_or(1, |fault| fault.deliveries(channel, message, is_first));
+            (0..times).for_each(|_| one.end.send(&push));
         }
         receivers.len()
     }
@@ -224,13 +234,14 @@ impl RedisServer {
     }
 
     /// Runs a script; `None` if the server does not know it.
-    fn run_script(&self, words: &[Vec<u8>]) -> Option<Result<Vec<u8>, OutOfMemory>> {
+    fn run_script(&self, mut words: Vec<Vec<u8>>) -> Option<Result<Vec<u8>, OutOfMemory>> {
         let is_called = |digest: &str, text: &str| match &words[0][..] {
             b"EVALSHA" => digest.as_bytes() == words[1] && self.scripts.borrow().contains(digest),
             _ => text.as_bytes() == words[1],
         };
         let (script, model) = MODELS.iter().find(|(script, _)| is_called(script.digest(), script.text()))?;
         self.scripts.borrow_mut().insert(script.digest().to_owned());
+        self.planted.get().into_iter().for_each(|fault| fault.change_call(script, &mut words));
         let (mut data, now) = (self.data.borrow_mut(), self.now());
         let mut call = ScriptCall { data: &mut data, key: &words[3], arguments: &words[4..], now };
         Some(model(&mut call).map(|reply| match reply {
@@ -288,7 +299,7 @@ impl RedisServer {
             "EVAL" if words[1].starts_with(b"return 0") => return integer(0),
             "EVAL" | "EVALSHA" => {
                 track(&words[3]);
-                match self.run_script(words) {
+                match self.run_script(words.to_vec()) {
                     Some(done) => done,
                     None => return b"-NOSCRIPT No matching script.\r\n".to_vec(),
                 }
@@ -322,6 +333,10 @@ impl SimulatedHost for RedisServer {
             channels: BTreeSet::new(),
         });
         let mut reply = self.reply(from, &words);
+        if let Some(fault) = self.planted.get() {
+            let key = words.get(if words[0].starts_with(b"EVAL") { 3 } else { 1 });
+            key.into_iter().for_each(|key| fault.change_stored(&mut self.data.borrow_mut(), key, self.now()));
+        }
         self.with_client(from.id(), |client| {
             // RESP2 has another nil.
             if !client.is_resp3 && reply == NIL {
