@@ -37,6 +37,7 @@ use crate::config::{self, Settings};
 use crate::limits::{ADMIN_DRAIN_TIMEOUT, WARM_INTERVAL};
 use crate::proxy::{Caller, PendingResponse, Proxy};
 use crate::readiness::{ProcessPhase, Readiness};
+use crate::request_id::RequestId;
 use crate::routes::RouteTable;
 use crate::server::{
     ConnectionPeer, DrainOutcome, Handler, HandlerReply, InheritedSockets, ListenError, Shutdown,
@@ -341,9 +342,10 @@ impl Handler for Proxy {
         peer: ConnectionPeer,
         request: Request<Incoming>,
         record: RequestRecord,
+        id: Option<RequestId>,
     ) -> HandlerReply<proxy::AdmittedBody> {
         let caller = Caller { peer: peer.addr.ip(), scheme: peer.scheme, certificate: peer.certificate };
-        match self.respond(caller, request, record) {
+        match self.respond(caller, request, record, id) {
             PendingResponse::AtOnce(response) => HandlerReply::Ready(response),
             PendingResponse::Later(work) => HandlerReply::Working(work),
         }
@@ -363,6 +365,7 @@ impl Handler for AdminService {
         peer: ConnectionPeer,
         request: Request<Incoming>,
         _: RequestRecord,
+        _: Option<RequestId>,
     ) -> HandlerReply<Full<Bytes>> {
         HandlerReply::working(async move { self.respond(peer.addr.ip(), request).await })
     }

@@ -28,6 +28,7 @@ pub mod quantity;
 pub mod readiness;
 pub mod redis;
 pub mod request_fields;
+pub mod request_id;
 pub mod resp;
 pub mod routes;
 pub mod secret;

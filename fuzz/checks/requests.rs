@@ -136,6 +136,7 @@ pub(crate) fn outbound(data: &[u8]) {
         headers: &headers,
         fields: &fields,
         peer,
+        id: None,
         purpose: &purpose,
     };
     let head = outbound.head(&asked).expect("a head");
@@ -236,6 +237,7 @@ fn options(choice: u8) -> Options {
         outages: OutageLog::default(),
         address_share: AddressShare::Whole,
         via: ViaName::new(),
+        request_id_header: None,
         links: LinkRewrite::On,
     }
 }

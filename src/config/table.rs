@@ -275,6 +275,8 @@ settings! {
             "Writes one line for each request to standard output: `json` with OpenTelemetry's attribute names, or `text` for people. A slow reader delays no request; lines that it leaves are dropped and counted.";
         AccessLogPath "access_log_path" ValueForm::Choice("route|path|full"), "route",
             "Part of the target in a line: the `route` that matched (the path if none did), the `path`, or `full` with the query, which may carry tokens.";
+        RequestIdHeader "request_id_header" ValueForm::Text, "x-request-id",
+            "Header with the id of a request: the access log shows it, the origin receives it, and the answer has it. Peers in `trusted_proxies` may state an id; other requests get a new one. No id is stored. `off` disables it.";
         SlowLogThreshold "slow_log_threshold" ValueForm::Duration, "0",
             "Duration up to the last byte from which a request causes a warning with its timings, at most ten a second for each worker; `0` disables it.";
         ExplainToken "explain_token" ValueForm::Secret, "",

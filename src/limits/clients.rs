@@ -12,6 +12,10 @@ pub const HEAD_FIELDS_MAX: usize = 100;
 /// The most options that all `Connection` lines of one head may list, empty ones included. Each
 /// option is compared with each field.
 pub const CONNECTION_OPTIONS_MAX: usize = 64;
+/// Bytes of a request id that a trusted proxy states. A longer one is replaced.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+/// Bytes that one worker allocates at a time for the ids that it generates.
+pub const REQUEST_ID_CHUNK_BYTES: usize = 4 * KIB;
 /// The most digits of a chunk size: those of a 64-bit number.
 pub const CHUNK_SIZE_DIGITS_MAX: usize = 16;
 /// The most open streams of one HTTP/2 client.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::header::HeaderName;
 use ipnet::IpNet;
 use rustls::pki_types::ServerName;
 
@@ -57,6 +58,8 @@ pub struct Options {
     pub links: LinkRewrite,
     /// Name in `Via`, shared by all workers.
     pub via: ViaName,
+    /// Header of request ids; `None` if requests get none.
+    pub request_id_header: Option<HeaderName>,
 }
 
 /// Share of the permits that one client address may have.

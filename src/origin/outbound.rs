@@ -25,7 +25,8 @@ use crate::key::{KeyRules, OriginBase, Target, TargetError};
 use crate::origin::error::{FetchError, OriginOptionsError};
 use crate::origin::options::{HostField, LinkRewrite, Options};
 use crate::origin::protocol::UpgradeProtocol;
-use crate::request_fields::{FieldClass, RequestFields, is_forwarding_field};
+use crate::request_fields::{FieldClass, RequestFields, is_forwarding_field, is_spelling};
+use crate::request_id::RequestId;
 
 /// Request of a client, as received.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,8 @@ pub struct OutboundRequest<'a> {
     pub fields: &'a RequestFields,
     /// Address of the peer.
     pub peer: IpAddr,
+    /// Id of the request.
+    pub id: Option<&'a RequestId>,
     /// Purpose of the response.
     pub purpose: &'a FetchPurpose,
 }
@@ -63,6 +66,7 @@ pub struct OutboundHeads {
     base: OriginBase,
     forwarded: ForwardedFields,
     via: ViaName,
+    request_id_header: Option<HeaderName>,
     links: LinkRewrite,
 }
 
@@ -82,6 +86,7 @@ impl OutboundHeads {
             },
             forwarded: ForwardedFields::new(options.trusted_proxies.clone()),
             via: options.via.clone(),
+            request_id_header: options.request_id_header.clone(),
             links: options.links,
         })
     }
@@ -192,6 +197,7 @@ impl OutboundHeads {
     /// Returns `Host`, then the client's end-to-end fields in their order.
     fn end_to_end(&self, request: &OutboundRequest<'_>) -> Result<HeaderMap, FetchError> {
         let named: Vec<HeaderName> = hop::named_in_connection(request.headers).collect();
+        let replaced_id = request.id.and(self.request_id_header.as_ref());
         let is_removed = |name: &HeaderName| {
             let class = request.fields.class(name);
             let removed = match class {
@@ -199,11 +205,15 @@ impl OutboundHeads {
                 FieldClass::Withheld | FieldClass::Dropped => *request.purpose == FetchPurpose::Cacheable,
                 FieldClass::Sent | FieldClass::Credential | FieldClass::Key | FieldClass::Unlisted => false,
             };
-            removed || (is_forwarding_field(name) && !self.passes_forwarding_field(request, class))
+            // CGI treats both spellings as one variable, and a client may state any id.
+            let is_id = |id: &HeaderName| class == FieldClass::Withheld && is_spelling(name, id);
+            removed
+                || replaced_id.is_some_and(is_id)
+                || (is_forwarding_field(name) && !self.passes_forwarding_field(request, class))
         };
-        // Capacity for the added fields: Host, Via, three X-Forwarded-*, Connection and Upgrade,
-        // and the framing of the body.
-        let mut headers = HeaderMap::with_capacity(request.headers.len() + 8);
+        // Capacity for the added fields: Host, Via, three X-Forwarded-*, Connection and Upgrade, the
+        // id, and the framing of the body.
+        let mut headers = HeaderMap::with_capacity(request.headers.len() + 9);
         headers.append(HOST, self.host(request)?);
         for (name, value) in request.headers {
             if !is_removed(name) && !hop::is_connection_option(name, &named) {
@@ -249,6 +259,12 @@ impl OutboundHeads {
     ) -> Result<(), FetchError> {
         if let Some(via) = self.via.value() {
             headers.append(VIA, via);
+        }
+        // A field that is a credential or in the key has the client's value.
+        if let (Some(name), Some(id)) = (&self.request_id_header, request.id)
+            && request.fields.class(name) == FieldClass::Withheld
+        {
+            headers.insert(name, id.value().clone());
         }
         let chain = match request.purpose {
             FetchPurpose::Cacheable => self.forwarded.trusted_chain(request.headers, request.peer),

@@ -18,6 +18,7 @@ use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::query_content::QueryContent;
 use crate::proxy::rules::{RequestRules, RuleSet};
 use crate::request_fields::{PARTIAL_FIELDS, is_partial_field};
+use crate::request_id::RequestId;
 use crate::store::MemoryUse;
 use crate::telemetry::access::RequestRecord;
 use crate::time::Timestamp;
@@ -51,6 +52,8 @@ pub(in crate::proxy) struct InboundRequest {
     pub(in crate::proxy) record: RequestRecord,
     /// The content of a `QUERY` that goes through the cache.
     pub(in crate::proxy) content: Option<Rc<QueryContent>>,
+    /// The id of the request, unless requests get none.
+    id: Option<RequestId>,
     client: OnceCell<ClientNetwork>,
 }
 
@@ -64,13 +67,13 @@ impl InboundRequest {
         (rules, rule_set): (Rc<RequestRules>, Rc<RuleSet>),
     ) -> Self {
         let (record, client) = (RequestRecord::default(), OnceCell::new());
-        Self { method, target, headers, caller, notes, rules, rule_set, record, content: None, client }
+        let (content, id) = (None, None);
+        Self { method, target, headers, caller, notes, rules, rule_set, record, content, id, client }
     }
 
-    /// Sets the line of the access log.
-    pub(in crate::proxy) fn recorded(mut self, record: RequestRecord) -> Self {
-        self.record = record;
-        self
+    /// Sets the line of the access log, and the id.
+    pub(in crate::proxy) fn recorded(self, record: RequestRecord, id: Option<RequestId>) -> Self {
+        Self { record, id, ..self }
     }
 
     /// Returns the client that trusted proxies vouch for, else the peer of the connection. The
@@ -105,8 +108,9 @@ impl InboundRequest {
         rules: &'a RequestRules,
         purpose: &'a FetchPurpose,
     ) -> OutboundRequest<'a> {
-        let Self { method, target, headers, caller, .. } = self;
-        OutboundRequest { method, target, headers, fields: &rules.cache.fields, peer: caller.peer, purpose }
+        let Self { method, target, headers, caller, id, .. } = self;
+        let (fields, peer, id) = (&rules.cache.fields, caller.peer, id.as_ref());
+        OutboundRequest { method, target, headers, fields, peer, id, purpose }
     }
 }
 
@@ -189,6 +193,8 @@ impl CacheRequest {
         let rules = (Rc::clone(&client.rules), Rc::clone(&client.rule_set));
         let mut inbound = InboundRequest::new(method, target, headers, caller, notes, rules);
         inbound.content.clone_from(&client.content);
+        // The refresh has the id of the request that caused it.
+        let inbound = inbound.recorded(RequestRecord::default(), client.id.clone());
         Self { initiator: Initiator::Refresh, ..Self::new(inbound) }
     }
 

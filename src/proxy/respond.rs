@@ -31,6 +31,7 @@ use crate::proxy::rules::RuledRequest;
 use crate::proxy::unsafe_exchange::{OriginReached, UnsafeExchange};
 use crate::proxy::worker::Proxy;
 use crate::proxy::{health, lookup, pass, purge, query};
+use crate::request_id::RequestId;
 use crate::telemetry::RouteCounter;
 use crate::telemetry::access::{AnswerFacts, RequestRecord};
 use crate::time;
@@ -58,12 +59,13 @@ impl Proxy {
     /// Answers one request from a store, from the origin, or with a failure. Every request gets a
     /// response.
     ///
-    /// The proxy notes in `record` the facts of the access log.
+    /// The proxy notes in `record` the facts of the access log, and sends `id` to the origin.
     pub fn respond(
         self: Rc<Self>,
         caller: Caller,
         request: Request<Incoming>,
         record: RequestRecord,
+        id: Option<RequestId>,
     ) -> PendingResponse {
         let mut begun = RequestStart {
             at: record.begun().unwrap_or_else(time::instant),
@@ -119,7 +121,7 @@ impl Proxy {
             let mut headers = parts.headers;
             self.origin.outbound().strip_unvouched(&mut headers, &rules.cache.keys, caller.peer);
             let rules = (rules, rule_set);
-            InboundRequest::new(parts.method, target, headers, caller, notes, rules).recorded(record)
+            InboundRequest::new(parts.method, target, headers, caller, notes, rules).recorded(record, id)
         };
         match route {
             Dispatch::Ready => self.at_once(begun, health::ready(&self.options.readiness)),

@@ -227,6 +227,12 @@ pub fn contain_spelling(names: &[HeaderName], name: &HeaderName) -> bool {
     names.iter().any(|other| dashed(other.as_str().as_bytes()) == spelling)
 }
 
+/// Tells whether two names are equal where `_` and `-` are.
+pub fn is_spelling(one: &HeaderName, other: &HeaderName) -> bool {
+    let (one, other) = (one.as_str().as_bytes(), other.as_str().as_bytes());
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| dash(*one) == dash(*other))
+}
+
 const fn dash(byte: u8) -> u8 {
     if byte == b'_' { b'-' } else { byte }
 }

@@ -34,6 +34,7 @@ use super::{close, http1, http2};
 use crate::key::Scheme;
 use crate::label::Label;
 use crate::limits::{CLIENT_OPENING_BYTES_MAX, DRAIN_GRACE};
+use crate::request_id::RequestIdSource;
 use crate::telemetry::access::RequestRecorder;
 
 /// The HTTP/2 connection preface (RFC 9113 §3.4).
@@ -48,6 +49,8 @@ pub(super) struct WorkerContext<H> {
     pub(super) metrics: Metrics,
     /// The access log, if there is one.
     pub(super) recorder: Option<Rc<RequestRecorder>>,
+    /// The ids of requests, unless they get none.
+    pub(super) request_ids: Option<Rc<RequestIdSource>>,
     pub(super) shutdown: Shutdown,
 }
 
@@ -115,6 +118,7 @@ pub(super) async fn serve<S, H>(
         activity,
         metrics: worker.metrics.clone(),
         recorder: worker.recorder.clone(),
+        request_ids: worker.request_ids.clone(),
         shutdown: worker.shutdown.clone(),
         streams: match protocol {
             HttpProtocol::Http1 => None,

@@ -25,6 +25,7 @@ mod listener;
 mod metrics;
 mod options;
 mod pace;
+mod panics;
 mod serve;
 mod service;
 mod silent;

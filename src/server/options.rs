@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::request_id::RequestIdOptions;
 use crate::tls::ListenerOptions;
 
 /// The options of one listener and its connections.
@@ -24,6 +25,8 @@ pub struct Options {
     pub when_full: WhenFull,
     /// The certificates of a listener that speaks TLS.
     pub tls: Option<ListenerOptions>,
+    /// The ids of requests; `None` on a listener whose requests get none.
+    pub request_ids: Option<RequestIdOptions>,
     /// Time limit from the first byte of a request head to its last; for a new connection, from its
     /// acceptance.
     pub head_timeout: Duration,

@@ -24,12 +24,14 @@ use super::drain::Shutdown;
 use super::handshake::Handshakes;
 use super::listener::WorkerListener;
 use super::metrics::{ConnectionRefusal, Metrics};
-use super::service::{ConnectionPeer, Handler, HandlerPanicError};
+use super::panics::HandlerPanicError;
+use super::service::{ConnectionPeer, Handler};
 use super::silent::{ConnectionPlace, SilentConnections};
 use super::watch::ClientTimeouts;
 use crate::client_address::AddressLimiter;
 use crate::key::Scheme;
 use crate::limits::ACCEPT_BACKOFF;
+use crate::request_id::RequestIdSource;
 use crate::server::options::{Options, WhenFull};
 use crate::telemetry::Registry;
 use crate::telemetry::access::RequestRecorder;
@@ -68,7 +70,9 @@ pub async fn serve<H: Handler>(
         ClientTimeouts { head: options.head_timeout, idle: options.idle_timeout, body: options.body_timeout };
     let handshakes = tls.map(|tls| Handshakes::new(tls, registry));
     let metrics = Metrics::new(registry);
-    let worker = Rc::new(WorkerContext { handler, limits, handshakes, metrics, recorder, shutdown });
+    let request_ids = options.request_ids.clone().map(|ids| Rc::new(RequestIdSource::new(ids)));
+    let worker =
+        Rc::new(WorkerContext { handler, limits, handshakes, metrics, recorder, request_ids, shutdown });
     let mut tasks = JoinSet::new();
 
     while let Some((stream, addr, permit)) = next(&listener, &permits, &worker).await {

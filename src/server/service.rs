@@ -6,10 +6,8 @@
 //! and, when its response is finished, one reading of the clock. The bridge allocates only for the
 //! future of a response that is not ready at once.
 
-use std::any::Any;
 use std::error::Error;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,18 +15,20 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, StatusCode, Version};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::activity::{ConnectionActivity, HeadReading};
 use super::drain::Shutdown;
 use super::metrics::{ConnectionRefusal, HttpProtocol, Metrics};
+use super::panics::{HandlerPanicError, catch_panic};
 use super::streams::{StreamNumber, UnfinishedStreams};
 use crate::answer_budget::AnswerHold;
 use crate::key::Scheme;
 use crate::label::Label;
 use crate::limits::HEAD_FIELDS_MAX;
+use crate::request_id::{RequestId, RequestIdSource};
 use crate::telemetry::access::{AnswerEnd, LoggedRequest, REFUSED_OUTCOME, RequestRecord, RequestRecorder};
 use crate::tls::ClientCertificate;
 
@@ -40,12 +40,14 @@ pub trait Handler: 'static {
 
     /// Answers one request.
     ///
-    /// The handler notes in `record` what only it knows about the answer, for the access log.
+    /// The handler notes in `record` what only it knows about the answer, for the access log. The
+    /// server sets `id` in the answer.
     fn handle(
         self: Rc<Self>,
         peer: ConnectionPeer,
         request: Request<Incoming>,
         record: RequestRecord,
+        id: Option<RequestId>,
     ) -> HandlerReply<Self::Body>;
 
     /// Takes the resources that the answer holds until its client has read it.
@@ -98,6 +100,8 @@ pub(super) struct ConnectionExchange<H> {
     pub(super) metrics: Metrics,
     /// The access log, if there is one.
     pub(super) recorder: Option<Rc<RequestRecorder>>,
+    /// The ids of requests, unless they get none.
+    pub(super) request_ids: Option<Rc<RequestIdSource>>,
     pub(super) shutdown: Shutdown,
     pub(super) protocol: HttpProtocol,
     /// The streams of an HTTP/2 connection, which record how the client reads its responses.
@@ -111,10 +115,11 @@ impl<H: Handler> ConnectionExchange<H> {
         let vouched = self.activity.begin();
         let stream = self.streams.as_ref().map(|streams| streams.begin());
         let ConnectionPeer { addr, scheme, .. } = self.peer;
-        let begin = |recorder: &Rc<RequestRecorder>| recorder.begin(addr.ip(), scheme, &request);
+        let id = self.request_ids.as_ref().and_then(|ids| ids.assign(request.headers(), addr.ip()));
+        let begin = |recorder: &Rc<RequestRecorder>| recorder.begin(addr.ip(), scheme, &request, id.as_ref());
         let logged = self.recorder.as_ref().map(begin);
         let record = logged.as_ref().map(LoggedRequest::record).unwrap_or_default();
-        let in_flight = InFlightRequest { exchange: Rc::clone(self), stream, logged };
+        let in_flight = InFlightRequest { exchange: Rc::clone(self), stream, logged, id: id.clone() };
         if let Some((refusal, status)) = refuse(vouched, &request) {
             self.metrics.refused(refusal);
             record.note(|facts| {
@@ -123,7 +128,7 @@ impl<H: Handler> ConnectionExchange<H> {
             });
             return RequestCall::Ended(Some(Ok(refused(status, request.version(), in_flight))));
         }
-        match catch_panic(|| Rc::clone(&self.handler).handle(self.peer, request, record)) {
+        match catch_panic(|| Rc::clone(&self.handler).handle(self.peer, request, record, id)) {
             Ok(HandlerReply::Ready(response)) => RequestCall::Ended(Some(in_flight.end(Ok(response)))),
             Ok(HandlerReply::Working(work)) => RequestCall::Working(work, Some(in_flight)),
             Err(panicked) => RequestCall::Ended(Some(in_flight.end(Err(panicked)))),
@@ -140,7 +145,7 @@ impl<H: Handler> ConnectionExchange<H> {
 
     fn panicked(&self, panicked: &HandlerPanicError) {
         self.metrics.panicked();
-        tracing::error!(panic = %panicked.0, peer = %self.peer.addr, "a request panicked");
+        tracing::error!(panic = panicked.message(), peer = %self.peer.addr, "a request panicked");
     }
 }
 
@@ -157,11 +162,14 @@ fn refuse(vouched: HeadReading, request: &Request<Incoming>) -> Option<(Connecti
 fn refused<H: Handler>(
     status: StatusCode,
     version: Version,
-    in_flight: InFlightRequest<H>,
+    mut in_flight: InFlightRequest<H>,
 ) -> Response<TrackedBody<H>> {
     in_flight.head(status);
+    let mut head = HeaderMap::new();
+    in_flight.identify(&mut head);
     let mut response = Response::new(TrackedBody { body: None, hold: None, in_flight });
     *response.status_mut() = status;
+    *response.headers_mut() = head;
     // RFC 9113 §8.2.2: HTTP/2 has no such field.
     if version <= Version::HTTP_11 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -175,6 +183,8 @@ pub(super) struct InFlightRequest<H> {
     stream: Option<StreamNumber>,
     /// The line of the access log, which ends with the request.
     logged: Option<LoggedRequest>,
+    /// The id of the request, until its answer has it.
+    id: Option<RequestId>,
 }
 
 impl<H: Handler> InFlightRequest<H> {
@@ -183,6 +193,7 @@ impl<H: Handler> InFlightRequest<H> {
         match result {
             Ok(mut response) => {
                 self.head(response.status());
+                self.identify(response.headers_mut());
                 // RFC 9112 §9.6: the last response of a connection says `close`. HTTP/2 has GOAWAY.
                 let exchange = &*self.exchange;
                 let is_last =
@@ -207,6 +218,13 @@ impl<H: Handler> InFlightRequest<H> {
 }
 
 impl<H> InFlightRequest<H> {
+    /// Sets the request's id in the head of its answer.
+    fn identify(&mut self, head: &mut HeaderMap) {
+        if let (Some(ids), Some(id)) = (&self.exchange.request_ids, self.id.take()) {
+            ids.set(head, id);
+        }
+    }
+
     /// Records the head of the response for the access log.
     fn head(&self, status: StatusCode) {
         if let Some(logged) = &self.logged {
@@ -360,24 +378,4 @@ fn track_frame<E>(
         Poll::Ready(None | Some(Err(_))) => {}
     }
     frame
-}
-
-/// A panic of the handler.
-#[derive(Debug, thiserror::Error)]
-#[error("the handler panicked: {0}")]
-pub(super) struct HandlerPanicError(String);
-
-impl HandlerPanicError {
-    /// Creates the error from the payload of a panic.
-    pub(super) fn new(payload: &(dyn Any + Send)) -> Self {
-        let text = payload.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-        Self(text.unwrap_or("no message").to_owned())
-    }
-}
-
-/// Runs a handler's code and turns a panic into an error. The caller drops the state that the panic
-/// may have broken.
-fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, HandlerPanicError> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| HandlerPanicError::new(payload.as_ref()))
 }

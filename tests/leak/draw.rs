@@ -22,8 +22,14 @@ pub(crate) const CREDENTIALS: [(Credential, &str); 3] = [
 ];
 
 /// Fields that are in no cache key and that no shared fetch sends.
-pub(crate) const UNKEYED: [&str; 6] =
-    ["X-Host", "X-Original-User", "X-HTTP-Method-Override", "X-Request-Id", "traceparent", "X_Rewrite_URL"];
+pub(crate) const UNKEYED: [&str; 6] = [
+    "X-Host",
+    "X-Original-User",
+    "X-HTTP-Method-Override",
+    "X-Correlation-Id",
+    "traceparent",
+    "X_Rewrite_URL",
+];
 
 /// The contents of `QUERY` requests.
 pub(crate) const CONTENTS: [&str; 2] = ["{\"page\":1}", "{\"page\":2}"];

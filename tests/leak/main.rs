@@ -24,6 +24,7 @@ mod harness;
 mod model;
 mod world;
 
+use std::collections::HashSet;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -103,6 +104,9 @@ fn run(seed: u64) -> (LeakReport, usize) {
     let neighbour_requests = neighbour.stop();
     let purges = party.purges.lock().unwrap().drain(..).collect();
     let mut report = model::judge(&party.world.log(), &received, purges);
+    let ids: HashSet<_> =
+        received.iter().filter_map(|received| received.response.field("x-request-id")).collect();
+    assert_eq!(ids.len(), received.len(), "LEAK_SEED={seed}: answers without an id of their own");
     let foreign = received
         .iter()
         .filter(|received| String::from_utf8_lossy(&received.response.body).contains(NEIGHBOUR))

@@ -348,11 +348,11 @@ fn no_client_bypasses_stored_responses_by_setting() {
 #[test]
 fn fields_of_one_exchange_are_not_stored_by_setting() {
     let (origin, gate) = (Origin::start(), Gate::new());
-    let fields = "X-Request-Id: 1\r\nServer-Timing: db;dur=5\r\nX-Kept: 1\r\n";
+    let fields = "X-Correlation-Id: 1\r\nServer-Timing: db;dur=5\r\nX-Kept: 1\r\n";
     let head =
         format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{fields}Content-Length: 2\r\n\r\n");
     origin.answer("/a", Answer::silent().pass(&gate).send(format!("{head}{{}}")));
-    let proxy = Proxy::start(&origin.url(), &[("unstored_headers", "X-Request-Id, server-timing")]);
+    let proxy = Proxy::start(&origin.url(), &[("unstored_headers", "X-Correlation-Id, server-timing")]);
     let mut clients: Vec<_> = (0..2).map(|_| proxy.connect()).collect();
     for client in &mut clients {
         client.send_head("GET", "/a", &[]);
@@ -363,7 +363,8 @@ fn fields_of_one_exchange_are_not_stored_by_setting() {
     responses.push(proxy.get("/a"));
     for response in responses {
         let is_own = response.cache_status() == "CacheWarp; fwd=uri-miss; stored";
-        let shown = ["x-request-id", "server-timing", "x-kept"].map(|name| response.field(name).is_some());
+        let shown =
+            ["x-correlation-id", "server-timing", "x-kept"].map(|name| response.field(name).is_some());
         assert_eq!(shown, [is_own, is_own, true], "{}", response.cache_status());
     }
     assert_eq!(origin.count("/a"), 1);

@@ -100,6 +100,8 @@ mod repeated_purges;
 #[cfg(test)]
 mod request_fields;
 #[cfg(test)]
+mod request_ids;
+#[cfg(test)]
 mod retry_after;
 #[cfg(test)]
 mod routes;

@@ -314,10 +314,10 @@ fn withheld_fields_reach_the_origin_with_no_shared_fetch() {
     let proxy = Proxy::start(&origin.url(), &[("harmless_headers", "x-app-version,x-forwarded-server")]);
     let withheld = [
         "traceparent",
-        "X-Request-Id",
+        "X-Correlation-Id",
         "CF-Ray",
         "x-b3-new",
-        "X_Request_Id",
+        "X_Correlation_Id",
         "X-App-Version",
         "X-Forwarded-Server",
     ];
@@ -354,7 +354,7 @@ const UNKEYED: [&str; 14] = [
     "X-Forwarded-User",
     "Forwarded",
     "traceparent",
-    "X-Request-Id",
+    "X-Correlation-Id",
     "X_Original_URL",
     "Accept_Language",
 ];

@@ -101,6 +101,14 @@ pub enum ConfigError {
         /// The reason.
         why: &'static str,
     },
+    /// A field that cannot carry request ids.
+    #[error("is {:?}, which cannot carry request ids: {why}", .header.as_str())]
+    NoRequestId {
+        /// The header.
+        header: HeaderName,
+        /// The reason.
+        why: &'static str,
+    },
     /// A field without which a stored response has another meaning.
     #[error("has {:?}, without which a stored response has another meaning", .0.as_str())]
     NeededHeader(HeaderName),

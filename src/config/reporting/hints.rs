@@ -57,6 +57,7 @@ impl ConfigError {
             Self::SecondPassword => fixed("keep one of them"),
             Self::InBoth { .. } => fixed("keep it in one of the two"),
             Self::NoKeyHeader { .. } | Self::NotHarmless { .. } | Self::NeededHeader(_) => fixed("remove it"),
+            Self::NoRequestId { .. } => fixed("use a header of its own, such as `x-request-id`, or `off`"),
             Self::File(_)
             | Self::Number
             | Self::Below(_)

@@ -3,6 +3,7 @@
 pub(super) mod files;
 pub(super) mod listeners;
 pub(super) mod redis;
+pub(super) mod request_ids;
 pub(super) mod resolver;
 pub(super) mod settings;
 pub(super) mod values;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::HeaderName;
+use ipnet::IpNet;
 
 use crate::config::reporting::error::ConfigError;
 use crate::config::reporting::located::LocatedError;
@@ -32,6 +33,7 @@ use crate::origin::{AddressShare, HostField, LinkRewrite, ViaName};
 use crate::proxy::FetchLease;
 use crate::readiness::Readiness;
 use crate::request_fields::{RequestFields, contain_spelling};
+use crate::request_id::RequestIdOptions;
 use crate::routes::RouteTable;
 use crate::secret::SharedSecret;
 use crate::telemetry::access::{AccessFormat, AccessLogOptions, LoggedPath};
@@ -133,7 +135,10 @@ const TIMEOUT: RangeInclusive<Duration> = TIMEOUT_MIN..=TIMEOUT_MAX;
 /// The methods return `None` only if a default in the table is invalid, which a test rules out.
 impl Resolver<'_> {
     fn settings(&mut self, cores: usize) -> Option<Settings> {
-        let server = self.server()?;
+        let trusted_proxies = self.take(Name::TrustedProxies, values::networks)?;
+        let request_ids = self.request_ids(&trusted_proxies)?;
+        let id_header = request_ids.as_ref().map(|ids| ids.header.clone());
+        let server = self.server(request_ids)?;
         let admin = self.admin(&server)?;
         let readiness = Readiness::default();
         let operators = self.operators(admin.as_ref(), readiness.clone())?;
@@ -142,11 +147,11 @@ impl Resolver<'_> {
             number => values::number(number, 1..=WORKERS_MAX),
         })?;
         let requests_per_address_max = self.bound(Name::MaxRequestsPerAddress)?;
-        let origin = self.origin(requests_per_address_max)?;
+        let origin = self.origin(requests_per_address_max, trusted_proxies, id_header.clone())?;
         self.check_addresses(&server, admin.as_ref(), &origin);
         let redis = self.redis()?;
         self.check_files(&server, &origin, redis.as_ref());
-        let rules = self.rules()?;
+        let rules = self.rules(id_header)?;
         let routes = self.routes()?;
         let body_bytes_max = RouteTable::largest_body(routes.as_deref(), rules.body_bytes_max);
         let value_bytes_max = entry_bytes_max(body_bytes_max);
@@ -182,7 +187,7 @@ impl Resolver<'_> {
         Some(settings)
     }
 
-    fn server(&mut self) -> Option<server::Options> {
+    fn server(&mut self, request_ids: Option<RequestIdOptions>) -> Option<server::Options> {
         Some(server::Options {
             addr: self.take(Name::ListenAddr, values::address)?,
             sharing: self.take(Name::ListenReusePort, |text| {
@@ -193,6 +198,7 @@ impl Resolver<'_> {
             connections_per_address_max: self.bound(Name::MaxConnectionsPerAddress)?,
             when_full: server::WhenFull::Wait,
             tls: self.listener_tls()?,
+            request_ids,
             head_timeout: self.duration(Name::ClientHeadTimeout, TIMEOUT)?,
             body_timeout: self.duration(Name::ClientBodyTimeout, TIMEOUT)?,
             idle_timeout: self.duration(Name::ClientIdleTimeout, TIMEOUT)?,
@@ -213,6 +219,7 @@ impl Resolver<'_> {
             connections_max: ADMIN_CONNECTIONS_MAX,
             connections_per_address_max: None,
             tls: None,
+            request_ids: None,
             when_full: server::WhenFull::CloseSilent { per_address: ADMIN_CONNECTIONS_PER_ADDRESS_MAX },
             ..server.clone()
         }))
@@ -229,7 +236,12 @@ impl Resolver<'_> {
         Some(admin::Options { token: SharedSecret::new(token), readiness })
     }
 
-    fn origin(&mut self, requests_per_address_max: Option<usize>) -> Option<origin::Options> {
+    fn origin(
+        &mut self,
+        requests_per_address_max: Option<usize>,
+        trusted_proxies: Vec<IpNet>,
+        request_id_header: Option<HeaderName>,
+    ) -> Option<origin::Options> {
         let url = self.take(Name::OriginUrl, urls::origin)?;
         Some(origin::Options {
             scheme: url.scheme,
@@ -241,7 +253,7 @@ impl Resolver<'_> {
             ca_file: self.file(Name::OriginCaFile)?,
             identity: self.identity(Name::OriginClientCertFile, Name::OriginClientKeyFile)?,
             server_name: self.take(Name::OriginServerName, values::server_name)?,
-            trusted_proxies: self.take(Name::TrustedProxies, values::networks)?,
+            trusted_proxies,
             connect_timeout: self.duration(Name::OriginConnectTimeout, TIMEOUT)?,
             head_timeout: self.duration(Name::OriginHeadTimeout, TIMEOUT)?,
             body_timeout: self.duration(Name::OriginBodyTimeout, TIMEOUT)?,
@@ -258,13 +270,14 @@ impl Resolver<'_> {
             via: self.take(Name::Via, |text| {
                 values::switch::<fn() -> ViaName>(text, ViaName::new, ViaName::off)
             })?(),
+            request_id_header,
             address_share: requests_per_address_max.map_or(AddressShare::Whole, |_| AddressShare::Bounded),
         })
     }
 
-    fn rules(&mut self) -> Option<policy::CacheRules> {
-        let (keys, fields) = self.request_fields()?;
-        let rules = policy::CacheRules {
+    fn rules(&mut self, request_id_header: Option<HeaderName>) -> Option<policy::CacheRules> {
+        let (keys, fields) = self.request_fields(request_id_header.as_ref())?;
+        let mut rules = policy::CacheRules {
             default_ttl: self.duration(Name::CacheDefaultTtl, Duration::ZERO..=LIFETIME_MAX)?,
             negative_ttl: self.duration(Name::CacheNegativeTtl, Duration::ZERO..=LIFETIME_MAX)?,
             stale_while_revalidate: self
@@ -297,14 +310,21 @@ impl Resolver<'_> {
             self.note(Name::UnstoredHeaders, ConfigError::NeededHeader(header));
             return None;
         }
+        if let Some(header) = request_id_header {
+            if policy::is_unstorable_without(&header, &rules) {
+                self.note(Name::RequestIdHeader, ConfigError::NeededHeader(header));
+                return None;
+            }
+            rules.unstored_headers.push(header);
+        }
         Some(rules)
     }
 
     /// Resolves the three settings that name request fields. A field may be in one of them only.
-    fn request_fields(&mut self) -> Option<(KeyRules, RequestFields)> {
+    fn request_fields(&mut self, request_id: Option<&HeaderName>) -> Option<(KeyRules, RequestFields)> {
         let credential = self.take(Name::CredentialHeaders, values::header_names)?;
         let key = self.take(Name::KeyHeaders, values::key_headers)?;
-        let harmless = self.take(Name::HarmlessHeaders, values::harmless_headers)?;
+        let mut harmless = self.take(Name::HarmlessHeaders, values::harmless_headers)?;
         let in_both = |names: &[HeaderName], others: &[HeaderName]| {
             names.iter().find(|name| contain_spelling(others, name)).cloned()
         };
@@ -316,6 +336,13 @@ impl Resolver<'_> {
             if let Some(header) = in_both(names, others) {
                 self.note(name, ConfigError::InBoth { header, other });
             }
+        }
+        if let Some(header) = request_id {
+            self.check_request_id(
+                header,
+                &[(Name::CredentialHeaders, &credential), (Name::KeyHeaders, &key)],
+            );
+            harmless.push(header.clone());
         }
         let fields = RequestFields::new(&credential, &key, &harmless);
         Some((KeyRules::new(key), fields))

@@ -32,6 +32,7 @@ fn options() -> Options {
         addresses: OriginAddresses::default(),
         address_share: AddressShare::Bounded,
         via: ViaName::named("cachewarp"),
+        request_id_header: None,
         links: LinkRewrite::On,
     }
 }
@@ -61,6 +62,7 @@ fn sent(
         headers: &headers,
         fields: &RequestFields::default(),
         peer: peer.parse().unwrap(),
+        id: None,
         purpose,
     };
     let head = OutboundHeads::new(options).unwrap().head(&request).unwrap();
@@ -215,6 +217,7 @@ fn a_connect_is_refused() {
         headers: &HeaderMap::new(),
         fields: &RequestFields::default(),
         peer: CLIENT.parse().unwrap(),
+        id: None,
         purpose: &FetchPurpose::Pass,
     };
     assert!(matches!(OutboundHeads::new(&options()).unwrap().head(&request), Err(FetchError::BadTarget)));
@@ -246,6 +249,7 @@ fn the_base_path_comes_first() {
                 headers: &headers,
                 fields: &RequestFields::default(),
                 peer,
+                id: None,
                 purpose: &purpose,
             };
             assert!(matches!(outbound.head(&request), Err(FetchError::BadTarget)), "{path:?}");

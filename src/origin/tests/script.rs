@@ -63,6 +63,7 @@ impl ScriptedOrigin {
             addresses: OriginAddresses::default(),
             address_share: AddressShare::Bounded,
             via: ViaName::new(),
+            request_id_header: None,
             links: LinkRewrite::On,
         }
     }

@@ -30,6 +30,7 @@ fn handshake(origin: &ScriptedOrigin) -> http::Request<RequestBody> {
         headers: &headers,
         fields: &RequestFields::default(),
         peer: "127.0.0.1".parse().unwrap(),
+        id: None,
         purpose: &purpose,
     };
     http::Request::from_parts(origin.client().outbound().head(&asked).unwrap(), RequestBody::Empty)

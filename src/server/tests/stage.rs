@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
+use crate::request_id::RequestId;
 use crate::server::{
     AddressSharing, ConnectionPeer, DrainOutcome, Handler, HandlerReply, Options, Shutdown, WorkerListener,
     serve,
@@ -123,6 +124,7 @@ impl Handler for TestHandler {
         peer: ConnectionPeer,
         request: Request<Incoming>,
         _: RequestRecord,
+        _: Option<RequestId>,
     ) -> HandlerReply<TestBodyStep> {
         self.served.set(self.served.get() + 1);
         self.peer.set(Some(peer));
@@ -196,6 +198,7 @@ pub(super) fn options() -> Options {
         connections_max: 8,
         when_full: crate::server::WhenFull::Wait,
         tls: None,
+        request_ids: None,
         connections_per_address_max: None,
         head_timeout: Duration::from_secs(30),
         idle_timeout: Duration::from_secs(30),

@@ -39,6 +39,7 @@ fn connect(app: &Rc<TestHandler>, wire: usize) -> DuplexStream {
         handshakes: None,
         metrics: Metrics::new(&Registry::new()),
         recorder: None,
+        request_ids: None,
         shutdown: Shutdown::new(),
     };
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();

@@ -20,6 +20,7 @@ use super::queue::LineSender;
 use super::slow::SlowLog;
 use crate::key::Scheme;
 use crate::limits::ACCESS_CELLS_KEPT_MAX;
+use crate::request_id::RequestId;
 use crate::time::{self, Timestamp};
 
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -60,12 +61,13 @@ impl RequestRecorder {
         Self { path, sender, slow, free: RefCell::default() }
     }
 
-    /// Begins the line of a request.
+    /// Begins the line of a request. A request without an id shows the one that its client states.
     pub fn begin<B: Body>(
         self: &Rc<Self>,
         peer: IpAddr,
         scheme: Scheme,
         request: &Request<B>,
+        id: Option<&RequestId>,
     ) -> LoggedRequest {
         let uri = request.uri();
         let LoggedFields { host, agent, request_id, traceparent } = LoggedFields::of(request.headers());
@@ -77,7 +79,7 @@ impl RequestRecorder {
                 LoggedPath::Route | LoggedPath::Path => &[],
             },
             agent,
-            request_id,
+            request_id: id.map_or(request_id, |id| id.value().as_bytes()),
             trace_id: if traceparent.is_empty() { &[] } else { trace_id(traceparent) },
         };
         let cell = self.free.borrow_mut().pop().unwrap_or_else(RequestCell::new);

@@ -36,6 +36,7 @@ impl SlowLog {
         // A name and a path are recorded as texts, which the log escapes.
         let route = facts.route.as_deref();
         let path = String::from_utf8_lossy(texts.path);
+        let request_id = String::from_utf8_lossy(texts.request_id);
         let is_path_shown = route.is_none() || shown != LoggedPath::Route;
         tracing::warn!(
             target: "cachewarp::slow",
@@ -49,6 +50,7 @@ impl SlowLog {
             origin_ms = facts.origin_time.map(time::logged_millis),
             bytes = line.response_bytes,
             end = crate::label::Label::word(line.end),
+            request_id = (!request_id.is_empty()).then_some(&*request_id),
             left_out = self.left_out.take(),
             "slow request"
         );

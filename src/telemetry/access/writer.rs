@@ -395,7 +395,7 @@ mod tests {
 
         fn begin(&self, path: &str) -> LoggedRequest {
             let request = Request::get(path).header("host", "a.test").body(Empty::<Bytes>::new()).unwrap();
-            let mut logged = self.recorder.begin(PEER, Scheme::Http, &request);
+            let mut logged = self.recorder.begin(PEER, Scheme::Http, &request, None);
             logged.head(StatusCode::OK);
             logged.ended(AnswerEnd::Complete);
             logged
