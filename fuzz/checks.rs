@@ -18,6 +18,8 @@ mod greeting;
 mod heads;
 #[path = "checks/location.rs"]
 mod location;
+#[path = "checks/proxy_headers.rs"]
+mod proxy_headers;
 #[path = "checks/purges.rs"]
 mod purges;
 #[path = "checks/queries.rs"]
@@ -50,6 +52,7 @@ pub(crate) use fleet::fleet_words;
 pub(crate) use framing::{answer_framing, framing};
 pub(crate) use greeting::handshake;
 pub(crate) use location::location;
+pub(crate) use proxy_headers::proxy_header;
 pub(crate) use purges::purge;
 pub(crate) use queries::query_form;
 pub(crate) use ranges::range;
@@ -97,6 +100,7 @@ pub(crate) const CHECKS: &[FuzzCheck] = &[
     ("metrics_accept", metrics_accept),
     ("outbound", outbound),
     ("pipeline", pipeline),
+    ("proxy_header", proxy_header),
     ("purge", purge),
     ("query_form", query_form),
     ("range", range),

@@ -63,6 +63,7 @@ targets! {
     metrics_accept
     outbound
     pipeline
+    proxy_header
     purge
     query_form
     range

@@ -131,6 +131,8 @@ settings! {
             "Addresses and networks that may send the method `PURGE` to `listen_addr`. If empty, `PURGE` is passed to the origin.";
         WorkerThreads "worker_threads" ValueForm::Number, "auto",
             "Number of worker threads; `auto` starts one per core.";
+        ProxyProtocol "proxy_protocol" ValueForm::Choice("off|require"), "off",
+            "With `require`, each connection from `trusted_proxies` begins with a header of the PROXY protocol (version 1 or 2), which states the client's address. Connections from other addresses have none.";
         TlsCertFile "tls_cert_file" ValueForm::List, "",
             "PEM files of certificates, each with its intermediate certificates. With one, `listen_addr` speaks TLS 1.2 and 1.3 only. The client's server name selects among several; the first is the default.";
         TlsKeyFile "tls_key_file" ValueForm::List, "",

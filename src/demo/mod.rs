@@ -96,6 +96,7 @@ fn start_api(shutdown: Shutdown) -> Result<(SocketAddr, thread::JoinHandle<()>),
     let options = server::Options {
         when_full: server::WhenFull::Wait,
         tls: None,
+        proxied: None,
         request_ids: None,
         addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
         sharing: server::AddressSharing::Alone,

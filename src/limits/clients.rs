@@ -16,6 +16,8 @@ pub const CONNECTION_OPTIONS_MAX: usize = 64;
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Bytes that one worker allocates at a time for the ids that it generates.
 pub const REQUEST_ID_CHUNK_BYTES: usize = 4 * KIB;
+/// Bytes of addresses and extensions of a PROXY header of version 2.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4 * KIB;
 /// The most digits of a chunk size: those of a 64-bit number.
 pub const CHUNK_SIZE_DIGITS_MAX: usize = 16;
 /// The most open streams of one HTTP/2 client.

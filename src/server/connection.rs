@@ -9,11 +9,13 @@
 //!                 └──────► HTTP/2 ────── as HTTP/1.1, with GOAWAY
 //! ```
 //!
-//! On a listener with TLS, a handshake precedes the opening, and ALPN decides the protocol.
+//! A PROXY header precedes everything on a connection of a trusted proxy (`proxied.rs`). On a
+//! listener with TLS, a handshake precedes the opening, and ALPN decides the protocol.
 //! Elsewhere, the first bytes of a connection show its protocol: HTTP/2 with prior knowledge begins
 //! with 24 bytes that no HTTP/1.1 request begins with (RFC 9113 §3.4).
 
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -28,6 +30,7 @@ use super::drain::Shutdown;
 use super::drive::drain_begun;
 use super::handshake::{EncryptedConnection, HANDSHAKE_FAILURE, HANDSHAKE_RECORD, Handshakes};
 use super::metrics::{ConnectionGuard, ConnectionRefusal, HttpProtocol, Metrics};
+use super::proxied::ProxiedPeers;
 use super::service::{ConnectionExchange, ConnectionPeer, Handler};
 use super::watch::{ClientTimeouts, ConnectionWatch};
 use super::{close, http1, http2};
@@ -47,6 +50,8 @@ pub(super) struct WorkerContext<H> {
     /// The handshakes of a listener that speaks TLS.
     pub(super) handshakes: Option<Handshakes>,
     pub(super) metrics: Metrics,
+    /// The peers whose connections begin with a PROXY header, if there are any.
+    pub(super) proxied: Option<ProxiedPeers>,
     /// The access log, if there is one.
     pub(super) recorder: Option<Rc<RequestRecorder>>,
     /// The ids of requests, unless they get none.
@@ -54,14 +59,26 @@ pub(super) struct WorkerContext<H> {
     pub(super) shutdown: Shutdown,
 }
 
+impl<H> WorkerContext<H> {
+    /// Returns the peers whose connections begin with a PROXY header, if this is one of them.
+    pub(super) fn proxied_peer(&self, peer: IpAddr) -> Option<&ProxiedPeers> {
+        self.proxied.as_ref().filter(|proxied| proxied.trusted.covers(peer))
+    }
+}
+
 /// Serves one connection until it is closed. Dropping the future closes the connection at once.
 pub(super) async fn begin<H: Handler>(
     worker: Rc<WorkerContext<H>>,
-    stream: TcpStream,
-    peer: ConnectionPeer,
-    guard: ConnectionGuard,
+    mut stream: TcpStream,
+    mut peer: ConnectionPeer,
+    mut guard: ConnectionGuard,
     activity: Arc<ConnectionActivity>,
 ) {
+    if let Some(proxied) = worker.proxied_peer(peer.addr.ip()) {
+        let client = Box::pin(proxied.client(&worker, &mut stream, peer, &mut guard)).await;
+        let Some(client) = client else { return };
+        peer = client;
+    }
     let Some(handshakes) = &worker.handshakes else {
         let client = ConnectedClient { peer, guard, negotiated: None };
         return serve(worker, ClientSocket::Plain(stream), client, activity).await;

@@ -187,6 +187,7 @@ mod tests {
             connections_per_address_max: None,
             when_full: crate::server::WhenFull::Wait,
             tls: None,
+            proxied: None,
             request_ids: None,
             head_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(1),

@@ -30,6 +30,8 @@ crate::labels! {
         PerAddressLimit => "per-address-limit",
         /// TLS on a listener for plain HTTP: a fatal alert.
         Tls => "tls",
+        /// Closed without a response: a trusted proxy began without a valid PROXY header in time.
+        ProxyHeader => "proxy-header",
         /// 431 or 414: the head or its target is too long, or has too many fields.
         HeadTooLarge => "head-too-large",
     }
@@ -94,7 +96,7 @@ impl Metrics {
     pub(super) fn accepted(
         &self,
         permit: OwnedSemaphorePermit,
-        address_permit: AddressPermit,
+        address_permit: Option<AddressPermit>,
     ) -> ConnectionGuard {
         self.accepted.inc();
         self.open.add(1);
@@ -103,7 +105,7 @@ impl Metrics {
             received: self.received.clone(),
             sent: self.sent.clone(),
             _permit: permit,
-            _address_permit: address_permit,
+            address_permit,
         }
     }
 
@@ -144,10 +146,15 @@ pub(super) struct ConnectionGuard {
     received: Counter,
     sent: Counter,
     _permit: OwnedSemaphorePermit,
-    _address_permit: AddressPermit,
+    address_permit: Option<AddressPermit>,
 }
 
 impl ConnectionGuard {
+    /// Holds the permit of the client whose address the connection stated.
+    pub(super) fn hold(&mut self, permit: AddressPermit) {
+        self.address_permit = Some(permit);
+    }
+
     /// Counts bytes from the client.
     pub(super) fn received(&self, bytes: usize) {
         self.received.add(bytes as u64);

@@ -1,7 +1,7 @@
 //! The client side: listeners, sockets, HTTP connections, drain. Independent of the handler.
 //!
 //! ```text
-//! listener ──► serve ──► connection ──► (handshake) ──► http1 | http2 ──► service ──► Handler
+//! listener ──► serve ──► connection ──► (proxied) ──► (handshake) ──► http1 | http2 ──► service ──► Handler
 //!                            │              │                │
 //!                          watch ◄────── activity ◄──────────┤
 //!                            ▲              ▲                ▼
@@ -26,6 +26,8 @@ mod metrics;
 mod options;
 mod pace;
 mod panics;
+mod proxied;
+pub mod proxy_header;
 mod serve;
 mod service;
 mod silent;

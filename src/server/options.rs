@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::client_address::TrustedProxies;
 use crate::request_id::RequestIdOptions;
 use crate::tls::ListenerOptions;
 
@@ -25,6 +26,8 @@ pub struct Options {
     pub when_full: WhenFull,
     /// The certificates of a listener that speaks TLS.
     pub tls: Option<ListenerOptions>,
+    /// The peers whose connections begin with a header of the PROXY protocol; `None` for none.
+    pub proxied: Option<TrustedProxies>,
     /// The ids of requests; `None` on a listener whose requests get none.
     pub request_ids: Option<RequestIdOptions>,
     /// Time limit from the first byte of a request head to its last; for a new connection, from its

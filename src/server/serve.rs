@@ -25,6 +25,7 @@ use super::handshake::Handshakes;
 use super::listener::WorkerListener;
 use super::metrics::{ConnectionRefusal, Metrics};
 use super::panics::HandlerPanicError;
+use super::proxied::ProxiedPeers;
 use super::service::{ConnectionPeer, Handler};
 use super::silent::{ConnectionPlace, SilentConnections};
 use super::watch::ClientTimeouts;
@@ -70,9 +71,19 @@ pub async fn serve<H: Handler>(
         ClientTimeouts { head: options.head_timeout, idle: options.idle_timeout, body: options.body_timeout };
     let handshakes = tls.map(|tls| Handshakes::new(tls, registry));
     let metrics = Metrics::new(registry);
+    let proxied =
+        options.proxied.clone().map(|trusted| ProxiedPeers { trusted, addresses: addresses.clone() });
     let request_ids = options.request_ids.clone().map(|ids| Rc::new(RequestIdSource::new(ids)));
-    let worker =
-        Rc::new(WorkerContext { handler, limits, handshakes, metrics, recorder, request_ids, shutdown });
+    let worker = Rc::new(WorkerContext {
+        handler,
+        limits,
+        handshakes,
+        metrics,
+        proxied,
+        recorder,
+        request_ids,
+        shutdown,
+    });
     let mut tasks = JoinSet::new();
 
     while let Some((stream, addr, permit)) = next(&listener, &permits, &worker).await {
@@ -157,7 +168,12 @@ fn admit<H: Handler>(
     // A client of a dual-stack listener must not count as two addresses.
     let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
     let peer = ConnectionPeer { addr, scheme: Scheme::Http, certificate: ClientCertificate::None };
-    let Some(address_permit) = addresses.enter(addr.ip().into()) else {
+    let address_permit = if worker.proxied_peer(addr.ip()).is_some() {
+        // The client that the header states takes the permit.
+        None
+    } else if let Some(permit) = addresses.enter(addr.ip().into()) {
+        Some(permit)
+    } else {
         // The server closes without a response: a client with too many connections must not cost
         // another task.
         worker.metrics.refused(ConnectionRefusal::PerAddressLimit);

@@ -17,7 +17,11 @@ pub(crate) struct TlsClient(BufReader<StreamOwned<ClientConnection, TcpStream>>)
 impl TlsClient {
     /// Opens a connection, and completes the handshake.
     pub(crate) fn connect(addr: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Self> {
-        let mut stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
+        Self::over(TcpStream::connect_timeout(&addr, PATIENCE)?, config)
+    }
+
+    /// Completes the handshake on a connection.
+    pub(crate) fn over(mut stream: TcpStream, config: &Arc<ClientConfig>) -> io::Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;

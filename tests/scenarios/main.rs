@@ -73,6 +73,8 @@ mod posts;
 #[cfg(test)]
 mod privacy;
 #[cfg(test)]
+mod proxy_protocol;
+#[cfg(test)]
 mod purge;
 #[cfg(test)]
 mod purged_alone;

@@ -6,6 +6,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
+use crate::client_address::TrustedProxies;
 use crate::config::reporting::error::ConfigError;
 use crate::config::resolve::resolver::Resolver;
 use crate::config::resolve::values;
@@ -81,6 +84,17 @@ impl Resolver<'_> {
             client_auth,
             handshake_timeout,
         }))
+    }
+
+    /// Reads whether connections of the trusted proxies begin with a PROXY header, and returns these
+    /// proxies.
+    pub(in crate::config) fn proxied(&mut self, trusted: &[IpNet]) -> Option<Option<TrustedProxies>> {
+        let is_required = self
+            .take(Name::ProxyProtocol, |text| values::choice(text, &[("off", false), ("require", true)]))?;
+        if is_required && trusted.is_empty() && !self.has_error_in(&[Name::TrustedProxies]) {
+            self.note(Name::ProxyProtocol, ConfigError::Requires(Name::TrustedProxies));
+        }
+        Some(is_required.then(|| TrustedProxies::new(trusted.to_vec())))
     }
 
     /// Reads the meaning of a client certificate.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use http::header::HeaderName;
 use ipnet::IpNet;
 
+use crate::client_address::TrustedProxies;
 use crate::config::reporting::error::ConfigError;
 use crate::config::reporting::located::LocatedError;
 use crate::config::reporting::warnings::ConfigWarning;
@@ -138,7 +139,8 @@ impl Resolver<'_> {
         let trusted_proxies = self.take(Name::TrustedProxies, values::networks)?;
         let request_ids = self.request_ids(&trusted_proxies)?;
         let id_header = request_ids.as_ref().map(|ids| ids.header.clone());
-        let server = self.server(request_ids)?;
+        let proxied = self.proxied(&trusted_proxies)?;
+        let server = self.server(proxied, request_ids)?;
         let admin = self.admin(&server)?;
         let readiness = Readiness::default();
         let operators = self.operators(admin.as_ref(), readiness.clone())?;
@@ -187,7 +189,11 @@ impl Resolver<'_> {
         Some(settings)
     }
 
-    fn server(&mut self, request_ids: Option<RequestIdOptions>) -> Option<server::Options> {
+    fn server(
+        &mut self,
+        proxied: Option<TrustedProxies>,
+        request_ids: Option<RequestIdOptions>,
+    ) -> Option<server::Options> {
         Some(server::Options {
             addr: self.take(Name::ListenAddr, values::address)?,
             sharing: self.take(Name::ListenReusePort, |text| {
@@ -198,6 +204,7 @@ impl Resolver<'_> {
             connections_per_address_max: self.bound(Name::MaxConnectionsPerAddress)?,
             when_full: server::WhenFull::Wait,
             tls: self.listener_tls()?,
+            proxied,
             request_ids,
             head_timeout: self.duration(Name::ClientHeadTimeout, TIMEOUT)?,
             body_timeout: self.duration(Name::ClientBodyTimeout, TIMEOUT)?,
@@ -219,6 +226,7 @@ impl Resolver<'_> {
             connections_max: ADMIN_CONNECTIONS_MAX,
             connections_per_address_max: None,
             tls: None,
+            proxied: None,
             request_ids: None,
             when_full: server::WhenFull::CloseSilent { per_address: ADMIN_CONNECTIONS_PER_ADDRESS_MAX },
             ..server.clone()

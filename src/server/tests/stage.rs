@@ -198,6 +198,7 @@ pub(super) fn options() -> Options {
         connections_max: 8,
         when_full: crate::server::WhenFull::Wait,
         tls: None,
+        proxied: None,
         request_ids: None,
         connections_per_address_max: None,
         head_timeout: Duration::from_secs(30),

@@ -39,13 +39,14 @@ fn connect(app: &Rc<TestHandler>, wire: usize) -> DuplexStream {
         handshakes: None,
         metrics: Metrics::new(&Registry::new()),
         recorder: None,
+        proxied: None,
         request_ids: None,
         shutdown: Shutdown::new(),
     };
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
     let guard = worker
         .metrics
-        .accepted(permit, AddressLimiter::new(None).enter(IpAddr::V4(Ipv4Addr::LOCALHOST).into()).unwrap());
+        .accepted(permit, AddressLimiter::new(None).enter(IpAddr::V4(Ipv4Addr::LOCALHOST).into()));
     let peer = ConnectionPeer {
         addr: (Ipv4Addr::LOCALHOST, 1).into(),
         scheme: Scheme::Http,
