@@ -1,7 +1,12 @@
 //! Text that must never be printed.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::limits::SECRET_FILE_BYTES_MAX;
 
 /// A password or token: readable by the code that sends it, masked everywhere else.
 #[derive(Clone, PartialEq, Eq)]
@@ -11,6 +16,17 @@ impl Secret {
     /// Wraps the text.
     pub fn new(text: impl Into<Box<str>>) -> Self {
         Self(text.into())
+    }
+
+    /// Reads the first line of a file.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let mut text = String::new();
+        File::open(path)?.take(SECRET_FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text)?;
+        let line = text.lines().next().unwrap_or_default();
+        if line.is_empty() || text.len() > SECRET_FILE_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "its first line is no secret"));
+        }
+        Ok(Self::new(line))
     }
 
     /// Returns the text, for the one place that sends or compares it.
@@ -64,5 +80,29 @@ mod tests {
             assert!(!secret.is(text), "{text:?}");
         }
         assert_eq!(format!("{secret:?}"), "***");
+    }
+
+    #[test]
+    fn the_first_line_of_a_file_is_the_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        for (text, expected) in [
+            ("secret", Some("secret")),
+            ("secret\n", Some("secret")),
+            ("secret\r\nold\n", Some("secret")),
+            (" s p \n", Some(" s p ")),
+            ("", None),
+            ("\nsecret", None),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let read = Secret::read(&path).ok();
+            assert_eq!(read.as_ref().map(Secret::expose), expected, "{text:?}");
+        }
+        std::fs::write(&path, "x".repeat(SECRET_FILE_BYTES_MAX + 1)).unwrap();
+        assert!(Secret::read(&path).is_err());
+        std::fs::write(&path, [0xff]).unwrap();
+        assert!(Secret::read(&path).is_err());
+        let missing = Secret::read(&folder.path().join("missing")).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     }
 }

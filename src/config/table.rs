@@ -127,6 +127,8 @@ settings! {
             "Address and port for operators: metrics, health, purge, entries, stats. `off` disables it. Keep it unreachable for clients.";
         AdminToken "admin_token" ValueForm::Secret, "",
             "Token for `admin_addr`, sent as `Authorization: Bearer`. Without it, only this machine may purge and inspect.";
+        AdminTokenFile "admin_token_file" ValueForm::File, "",
+            "File whose first line is `admin_token`, read at the start and by each reload.";
         PurgeAllow "purge_allow" ValueForm::List, "",
             "Addresses and networks that may send the method `PURGE` to `listen_addr`. If empty, `PURGE` is passed to the origin.";
         WorkerThreads "worker_threads" ValueForm::Number, "auto",
@@ -283,6 +285,8 @@ settings! {
             "Duration up to the last byte from which a request causes a warning with its timings, at most ten a second for each worker; `0` disables it.";
         ExplainToken "explain_token" ValueForm::Secret, "",
             "Token that a client sends as `CacheWarp-Explain` to receive an explanation; `cachewarp explain` uses it. If empty, explanations are off.";
+        ExplainTokenFile "explain_token_file" ValueForm::File, "",
+            "File whose first line is `explain_token`, read at the start.";
     }
 }
 

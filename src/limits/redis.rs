@@ -130,8 +130,6 @@ pub const REDIS_MASTER_LEASE: Duration = Duration::from_millis(1500);
 pub const REDIS_FAILOVER_GRACE: Duration = Duration::from_secs(4);
 /// The longest identifier of a server's run.
 pub const REDIS_RUN_BYTES_MAX: usize = 64;
-/// The largest password file.
-pub const PASSWORD_FILE_BYTES_MAX: usize = 4 * KIB;
 
 /// Time without a refusal of a command after which a success ends the state *refusing*: a full
 /// Redis accepts some writes between refusals.

@@ -27,3 +27,5 @@ pub const ADMIN_CONNECTIONS_PER_ADDRESS_MAX: usize = 32;
 pub const MEMORY_BYTES_MAX: usize = usize::MAX / 2;
 /// The longest prefix of the keys in Redis: every key carries it.
 pub const KEY_PREFIX_BYTES_MAX: usize = 64;
+/// Bytes of a file that holds a password or a token.
+pub const SECRET_FILE_BYTES_MAX: usize = 4 * KIB;

@@ -168,6 +168,9 @@ pub enum ConfigError {
     /// A password file beside a password in `redis_url`.
     #[error("is set, but {} also has a password", Name::RedisUrl)]
     SecondPassword,
+    /// A file with another secret than the setting.
+    #[error("holds another secret than {0}")]
+    OtherSecret(Name),
     /// A malformed log filter.
     #[error("{0}")]
     Log(#[from] LogError),

@@ -54,7 +54,7 @@ impl ConfigError {
                 fixed("set one name on all nodes of the API, such as `cache_namespace=payments`")
             }
             Self::Requires(_) => fixed("set both, or neither"),
-            Self::SecondPassword => fixed("keep one of them"),
+            Self::SecondPassword | Self::OtherSecret(_) => fixed("keep one of them"),
             Self::InBoth { .. } => fixed("keep it in one of the two"),
             Self::NoKeyHeader { .. } | Self::NotHarmless { .. } | Self::NeededHeader(_) => fixed("remove it"),
             Self::NoRequestId { .. } => fixed("use a header of its own, such as `x-request-id`, or `off`"),

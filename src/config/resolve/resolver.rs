@@ -10,7 +10,6 @@ use crate::config::reporting::warnings::ConfigWarning;
 use crate::config::resolve::values;
 use crate::config::sources::raw::{RawSettings, RawValue};
 use crate::config::table::{Name, ValueForm};
-use crate::secret::Secret;
 
 /// A choice whether the files that settings name are opened to find errors in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +22,7 @@ pub enum FileChecks {
 
 /// The raw settings, with the errors and warnings found so far.
 pub(in crate::config) struct Resolver<'a> {
-    raw: &'a RawSettings,
+    pub(in crate::config::resolve) raw: &'a RawSettings,
     pub(in crate::config) files: FileChecks,
     pub(in crate::config) errors: Vec<LocatedError>,
     pub(in crate::config) warnings: Vec<ConfigWarning>,
@@ -48,14 +47,6 @@ impl<'a> Resolver<'a> {
 
     pub(in crate::config) fn number(&mut self, name: Name, bounds: RangeInclusive<usize>) -> Option<usize> {
         self.take(name, |text| values::number(text, bounds.clone()))
-    }
-
-    /// Reads a secret; empty text is none.
-    pub(in crate::config) fn secret(&mut self, name: Name) -> Option<Option<Secret>> {
-        self.take(name, |text| match text {
-            "" => Ok(None),
-            token => values::token(token).map(Some),
-        })
     }
 
     /// Reads a path; empty text is none.

@@ -236,7 +236,7 @@ impl Resolver<'_> {
     /// Returns the rights of operators. An admin listener that other machines reach is no error:
     /// they may need `/health` and `/metrics`.
     fn operators(&mut self, admin: Option<&server::Options>, readiness: Readiness) -> Option<admin::Options> {
-        let token = self.secret(Name::AdminToken)?;
+        let token = self.secret(Name::AdminToken, Name::AdminTokenFile)?;
         let addr = admin.map(|admin| admin.addr).filter(|addr| !addr.ip().to_canonical().is_loopback());
         if let (Some(addr), None) = (addr, &token) {
             self.warnings.push(ConfigWarning::AdminWithoutToken { addr });
@@ -385,7 +385,7 @@ impl Resolver<'_> {
             query_body_max: self.size(Name::QueryBodyMax, 0..=QUERY_BODY_BYTES_MAX)?,
             fetch_lease: self.take(Name::FetchLease, |text| values::choice(text, &FETCH_LEASES))?,
             tunnel_idle_timeout: self.duration(Name::TunnelIdleTimeout, TIMEOUT)?,
-            explain_token: self.secret(Name::ExplainToken)?,
+            explain_token: self.secret(Name::ExplainToken, Name::ExplainTokenFile)?,
             probes: self.probe_paths()?,
             readiness,
             purge_allow: self.take(Name::PurgeAllow, values::networks)?,

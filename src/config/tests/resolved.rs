@@ -1,6 +1,7 @@
 //! Valid settings, and the options that they become.
 
 use super::*;
+use crate::secret::Secret;
 
 #[test]
 fn defaults() {
@@ -301,4 +302,46 @@ fn clauses_name_sections_or_existing_settings() {
 #[test]
 fn bodies_are_read_in_the_unit_that_was_written() {
     assert_eq!(settings(&[("CACHE_MAX_BODY", "3KiB")]).rules.body_bytes_max, 3 * KIB);
+}
+
+#[test]
+fn a_token_may_be_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (sesame, spaced) = (file("sesame", "sesame\nold\n"), file("spaced", "open sesame\n"));
+    let read = |variables: &[(&str, &str)]| {
+        read(ConfigSources {
+            args: vec!["cachewarp".into()],
+            environment: variables.iter().map(|(name, text)| (name.into(), text.into())).collect(),
+            dotenv: Err(io::ErrorKind::NotFound.into()),
+            cores: 1,
+            files: FileChecks::Opened,
+        })
+    };
+    let tokens = |variables: &[(&str, &str)]| {
+        let CliCommand::Serve(settings) = read(variables).ok()?.command else { return None };
+        let of = |secret: Option<Secret>| secret.map(|secret| secret.expose().to_owned());
+        Some([of(settings.operators.token.get()), of(settings.proxy.explain_token.clone())])
+    };
+    let named = |text: &str| Some(text.to_owned());
+    let files = [("ADMIN_TOKEN_FILE", sesame.as_str()), ("explain_token_file", &sesame)];
+    assert_eq!(tokens(&files), Some([named("sesame"), named("sesame")]));
+    assert_eq!(tokens(&[files[0], ("ADMIN_TOKEN", "sesame")]), Some([named("sesame"), None]));
+    assert_eq!(tokens(&[("ADMIN_TOKEN", "own"), ("ADMIN_TOKEN_FILE", "")]), Some([named("own"), None]));
+    let missing = folder.path().join("missing").to_str().unwrap().to_owned();
+    for (variables, error) in [
+        ([files[0], ("ADMIN_TOKEN", "other")], "holds another secret than admin_token; keep one of them"),
+        ([files[1], ("EXPLAIN_TOKEN", "other")], "holds another secret than explain_token; keep one of them"),
+        ([("ADMIN_TOKEN_FILE", &missing), ("LOG_LEVEL", "info")], "cannot be read: "),
+        ([("ADMIN_TOKEN_FILE", &spaced), ("LOG_LEVEL", "info")], "its first line is no token"),
+    ] {
+        let errors = read(&variables).err().unwrap().errors;
+        assert_eq!(errors.len(), 1);
+        let text = errors[0].to_string();
+        assert!(text.contains(error) && !text.contains("sesame\""), "{text}");
+    }
 }
