@@ -5,6 +5,7 @@ pub(super) mod listeners;
 pub(super) mod redis;
 pub(super) mod request_ids;
 pub(super) mod resolver;
+pub(super) mod rules;
 pub(super) mod secrets;
 pub(super) mod settings;
 pub(super) mod values;
