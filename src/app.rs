@@ -71,6 +71,8 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
         Some(options) => listen(&inherited.admin, &options, 1)?.pop().map(|listener| (listener, options)),
         None => None,
     };
+    let socket = workers.first().and_then(|worker| worker.server.socket.as_ref());
+    let socket = socket.map(|socket| socket.path.clone());
     let tls_options = workers.first().and_then(|worker| worker.server.tls.clone());
     let tls = tls_options.as_ref().map(server::open_tls).transpose()?;
     let listeners: Vec<_> = listeners.into_iter().map(|listener| listener.with_tls(tls.clone())).collect();
@@ -118,6 +120,7 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
     };
     let mut running = RunningProxy {
         addr,
+        socket,
         admin_addr,
         shutdown,
         readiness,

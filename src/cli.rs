@@ -122,7 +122,7 @@ fn serve(mut settings: Settings, filter: LogFilter) -> Result<bool, StartError> 
     for line in overrides {
         warn!("{line}");
     }
-    info!(addr = %running.addr(), admin = running.admin_addr().map(tracing::field::display), workers, "serving");
+    info!(addr = %running.listener(), admin = running.admin_addr().map(tracing::field::display), workers, "serving");
     let control = ProcessControl { settings: Some(SettingsSource::new(read_again, filter)), supervisor };
     Ok(running.serve_until(signals, &control, |signal| warn!("{}", ignored(signal))))
 }

@@ -238,6 +238,7 @@ fn options(choice: u8) -> Options {
         address_share: AddressShare::Whole,
         via: ViaName::new(),
         request_id_header: None,
+        socket: None,
         links: LinkRewrite::On,
     }
 }

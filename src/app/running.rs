@@ -1,6 +1,7 @@
 //! A proxy with running workers, and the reasons why none starts.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 use std::{io, thread};
 
@@ -35,6 +36,8 @@ pub enum StartError {
 /// A running proxy. Dropping it begins the same shutdown as a signal, without waiting for its end.
 pub struct RunningProxy {
     pub(super) addr: SocketAddr,
+    /// The unix socket for clients, if they have one.
+    pub(super) socket: Option<PathBuf>,
     pub(super) admin_addr: Option<SocketAddr>,
     pub(super) shutdown: Shutdown,
     pub(super) readiness: Readiness,
@@ -47,9 +50,18 @@ pub struct RunningProxy {
 }
 
 impl RunningProxy {
-    /// Returns the address of the clients' listener.
+    /// Returns the address of the clients' listener, or the one that the connections of its unix
+    /// socket have.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Returns the listener of the clients as an operator writes it.
+    pub fn listener(&self) -> String {
+        match &self.socket {
+            Some(path) => format!("unix:{}", path.display()),
+            None => self.addr.to_string(),
+        }
     }
 
     /// Returns the address of the admin listener.

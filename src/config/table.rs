@@ -90,7 +90,7 @@ macro_rules! settings {
 settings! {
     "Listening" {
         ListenAddr "listen_addr" ValueForm::Address, "127.0.0.1:8000",
-            "Address and port for clients. `[::]:8000` accepts IPv6 and IPv4.";
+            "Address and port for clients. `[::]:8000` accepts IPv6 and IPv4. `unix:/path` is a unix socket (`?mode=660`), whose clients count as one at `127.0.0.1`.";
         ListenBacklog "listen_backlog" ValueForm::Number, "4096",
             "Connections that the kernel queues before they are accepted, at most `net.core.somaxconn`. When it is full, clients retry after about a second (SYN retransmission).";
         ListenReusePort "listen_reuse_port" ValueForm::Switch, "false",
@@ -150,7 +150,7 @@ settings! {
     }
     "Origin" {
         OriginUrl "origin_url" ValueForm::Url, "http://localhost:8080",
-            "URL of the API: `http://` or `https://`, optionally with a base path.";
+            "URL of the API: `http://` or `https://`, optionally with a base path, or `unix:///path` for a unix socket.";
         OriginPreserveHost "origin_preserve_host" ValueForm::Switch, "false",
             "Sends the client's `Host` to the origin instead of the host of `origin_url`.";
         OriginCaFile "origin_ca_file" ValueForm::File, "",

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,6 +29,15 @@ struct SystemResolver;
 impl NameResolver for SystemResolver {
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> ResolvedName<'a> {
         Box::pin(async move { Ok(lookup_host((host, port)).await?.collect()) })
+    }
+}
+
+/// The resolver of a unix socket: one address, which nothing dials.
+struct SocketResolver;
+
+impl NameResolver for SocketResolver {
+    fn resolve<'a>(&'a self, _: &'a str, port: u16) -> ResolvedName<'a> {
+        Box::pin(async move { Ok(vec![(Ipv4Addr::LOCALHOST, port).into()]) })
     }
 }
 
@@ -56,6 +65,11 @@ impl fmt::Debug for OriginAddresses {
 }
 
 impl OriginAddresses {
+    /// Creates the list of an origin at a unix socket, where nothing is resolved.
+    pub fn of_socket() -> Self {
+        Self::with_resolver(SocketResolver)
+    }
+
     /// Creates an empty list, which this resolver fills.
     pub fn with_resolver(resolver: impl NameResolver + 'static) -> Self {
         Self(Arc::new(SharedAddresses { resolver: Box::new(resolver), book: Mutex::default() }))

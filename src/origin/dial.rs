@@ -8,12 +8,13 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -31,8 +32,17 @@ use crate::origin::options::Options;
 /// Dialler of the origin, with its TLS.
 pub(super) struct OriginDialer {
     selector: Rc<AddressSelector>,
-    tls: Option<OriginTls>,
+    transport: OriginTransport,
     timeout: Duration,
+}
+
+/// Way to an address.
+#[derive(Clone)]
+enum OriginTransport {
+    Tcp,
+    Tls(OriginTls),
+    /// Unix socket. It has no address, so the counts use a placeholder.
+    Unix(Arc<Path>),
 }
 
 /// Connection that is ready for a request, and its address.
@@ -50,12 +60,13 @@ struct FailedAttempt {
 impl OriginDialer {
     pub(super) fn new(options: &Options, metrics: Rc<Metrics>) -> Result<Self, OriginOptionsError> {
         let (host, port) = host_and_port(options.scheme, &options.authority)?;
-        let tls = match options.scheme {
-            Scheme::Http => None,
-            Scheme::Https => Some(OriginTls::new(options, &host)?),
+        let transport = match (&options.socket, options.scheme) {
+            (Some(path), _) => OriginTransport::Unix(path.as_path().into()),
+            (None, Scheme::Http) => OriginTransport::Tcp,
+            (None, Scheme::Https) => OriginTransport::Tls(OriginTls::new(options, &host)?),
         };
         let selector = Rc::new(AddressSelector::new(options, (host, port), metrics));
-        Ok(Self { selector, tls, timeout: options.connect_timeout })
+        Ok(Self { selector, transport, timeout: options.connect_timeout })
     }
 
     /// Returns the choice between the addresses.
@@ -78,7 +89,7 @@ impl OriginDialer {
     /// Opens a connection to one address, and records the outcome of this probe.
     pub(super) async fn probe(&self, address: Arc<OriginAddress>) -> Option<DialledStream> {
         let is_connected = Rc::new(Cell::new(false));
-        let attempt = attempt(Arc::clone(&address), self.tls.clone(), is_connected);
+        let attempt = attempt(Arc::clone(&address), self.transport.clone(), is_connected);
         let Ok(Ok(dialled)) = timeout(self.timeout, attempt).await else {
             self.selector.record_failed_probe(&address);
             return None;
@@ -108,7 +119,7 @@ impl OriginDialer {
         loop {
             if let Some(address) = rest.next() {
                 pending.push(Arc::clone(&address));
-                attempts.spawn_local(attempt(address, self.tls.clone(), Rc::clone(&is_connected)));
+                attempts.spawn_local(attempt(address, self.transport.clone(), Rc::clone(&is_connected)));
             }
             let now = Instant::now();
             let due = if rest.len() == 0 { deadline } else { deadline.min(now + ORIGIN_ATTEMPT_HEAD_START) };
@@ -170,13 +181,20 @@ fn host_and_port(scheme: Scheme, authority: &Authority) -> Result<(String, u16),
 /// Connects to one address. Sets `is_connected` before the TLS handshake.
 async fn attempt(
     address: Arc<OriginAddress>,
-    tls: Option<OriginTls>,
+    transport: OriginTransport,
     is_connected: Rc<Cell<bool>>,
 ) -> Result<DialledStream, FailedAttempt> {
     let usage = AddressUse::begin(Arc::clone(&address));
     let stream = async {
-        let tcp =
-            connect(address.socket_addr()).await.map_err(|error| FetchError::Connect(Arc::new(error)))?;
+        let failed = |error| FetchError::Connect(Arc::new(error));
+        let tls = match transport {
+            OriginTransport::Unix(path) => {
+                return connect_unix(&path).await.map(OriginStream::Unix).map_err(failed);
+            }
+            OriginTransport::Tcp => None,
+            OriginTransport::Tls(tls) => Some(tls),
+        };
+        let tcp = connect(address.socket_addr()).await.map_err(failed)?;
         let Some(tls) = tls else { return Ok(OriginStream::Plain(tcp)) };
         is_connected.set(true);
         let handshake = tls.connector.connect(tls.name, tcp).await;
@@ -186,6 +204,11 @@ async fn attempt(
         Ok(stream) => Ok(DialledStream { stream, usage }),
         Err(error) => Err(FailedAttempt { address, error }),
     }
+}
+
+async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    let connected = UnixStream::connect(path).await;
+    connected.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {

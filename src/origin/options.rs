@@ -20,6 +20,8 @@ pub struct Options {
     pub scheme: Scheme,
     /// Host and port to dial; also the `Host` that the origin receives, unless `host` differs.
     pub authority: Authority,
+    /// Unix socket to dial instead of `authority`, which the origin still receives.
+    pub socket: Option<PathBuf>,
     /// Prefix of every path; empty, or begins with `/` and does not end with it.
     pub base_path: String,
     /// `Host` that the origin receives.

@@ -5,6 +5,7 @@
 //! together, because the workers share the addresses.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ pub(super) struct AddressSelector {
     port: u16,
     /// Whether the host is an address itself.
     is_literal: bool,
+    /// Unix socket, whose address only counts.
+    socket: Option<PathBuf>,
     addresses: OriginAddresses,
     outages: OutageLog,
     metrics: Rc<Metrics>,
@@ -38,7 +41,8 @@ impl AddressSelector {
     pub(super) fn new(options: &Options, (host, port): (String, u16), metrics: Rc<Metrics>) -> Self {
         Self {
             origin: options.authority.as_str().to_owned(),
-            is_literal: host.parse::<IpAddr>().is_ok(),
+            is_literal: host.parse::<IpAddr>().is_ok() || options.socket.is_some(),
+            socket: options.socket.clone(),
             host,
             port,
             addresses: options.addresses.clone(),
@@ -99,7 +103,9 @@ impl AddressSelector {
             Ok(answer) => {
                 let is_again = self.change(|book| book.record_answer(&answer, now));
                 let addresses: Vec<SocketAddr> = self.addresses.book().listed();
-                self.outages.resolved(&addresses);
+                if self.socket.is_none() {
+                    self.outages.resolved(&addresses);
+                }
                 if is_again {
                     tracing::info!(origin = self.origin, "the origin's name resolves again");
                 }

@@ -1,4 +1,4 @@
-//! Socket to the origin, plain or TLS, that counts received bytes and holds a connection slot.
+//! Socket to the origin, TCP, TLS or unix, that counts received bytes and holds a connection slot.
 //!
 //! The count tells whether a response has begun. With TLS it counts decrypted bytes, because a
 //! session ticket is no response. The socket occupies one of the connection slots from before the
@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
@@ -75,6 +75,7 @@ impl Drop for OriginSlot {
 pub(super) enum OriginStream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Unix(UnixStream),
 }
 
 /// Socket that hyper reads and writes. It is `Send`, which hyper requires of a tunnel.
@@ -191,6 +192,7 @@ impl AsyncRead for OriginSocket {
         ready!(match &mut this.stream {
             OriginStream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             OriginStream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+            OriginStream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
         })?;
         this.record(buffer.filled().get(before..).unwrap_or_default());
         Poll::Ready(Ok(()))
@@ -202,6 +204,7 @@ impl AsyncWrite for OriginSocket {
         match &mut self.get_mut().stream {
             OriginStream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             OriginStream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            OriginStream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -213,6 +216,7 @@ impl AsyncWrite for OriginSocket {
         match &mut self.get_mut().stream {
             OriginStream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             OriginStream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            OriginStream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
@@ -220,6 +224,7 @@ impl AsyncWrite for OriginSocket {
         match &self.stream {
             OriginStream::Plain(stream) => stream.is_write_vectored(),
             OriginStream::Tls(stream) => stream.is_write_vectored(),
+            OriginStream::Unix(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -227,6 +232,7 @@ impl AsyncWrite for OriginSocket {
         match &mut self.get_mut().stream {
             OriginStream::Plain(stream) => Pin::new(stream).poll_flush(cx),
             OriginStream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            OriginStream::Unix(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -234,6 +240,7 @@ impl AsyncWrite for OriginSocket {
         match &mut self.get_mut().stream {
             OriginStream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             OriginStream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            OriginStream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -22,8 +22,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::net::TcpStream;
 
+use super::accepting::AcceptedSocket;
 use super::activity::ConnectionActivity;
 use super::client_socket::ClientSocket;
 use super::drain::Shutdown;
@@ -69,27 +69,36 @@ impl<H> WorkerContext<H> {
 /// Serves one connection until it is closed. Dropping the future closes the connection at once.
 pub(super) async fn begin<H: Handler>(
     worker: Rc<WorkerContext<H>>,
-    mut stream: TcpStream,
+    mut stream: AcceptedSocket,
     mut peer: ConnectionPeer,
     mut guard: ConnectionGuard,
     activity: Arc<ConnectionActivity>,
 ) {
     if let Some(proxied) = worker.proxied_peer(peer.addr.ip()) {
-        let client = Box::pin(proxied.client(&worker, &mut stream, peer, &mut guard)).await;
+        let client = match &mut stream {
+            AcceptedSocket::Tcp(stream) => Box::pin(proxied.client(&worker, stream, peer, &mut guard)).await,
+            AcceptedSocket::Unix(stream) => Box::pin(proxied.client(&worker, stream, peer, &mut guard)).await,
+        };
         let Some(client) = client else { return };
         peer = client;
     }
-    let Some(handshakes) = &worker.handshakes else {
-        let client = ConnectedClient { peer, guard, negotiated: None };
-        return serve(worker, ClientSocket::Plain(stream), client, activity).await;
+    let stream = match (stream, &worker.handshakes) {
+        (AcceptedSocket::Tcp(stream), Some(handshakes)) => {
+            // The box keeps the state of a handshake out of every later state of the connection.
+            let handshake = Box::pin(handshakes.perform(stream, &worker.shutdown)).await;
+            if let Some(EncryptedConnection { stream, protocol, certificate }) = handshake {
+                let peer = ConnectionPeer { scheme: Scheme::Https, certificate, ..peer };
+                let client = ConnectedClient { peer, guard, negotiated: Some(protocol) };
+                serve(worker, ClientSocket::Tls(stream), client, activity).await;
+            }
+            return;
+        }
+        (AcceptedSocket::Tcp(stream), None) => ClientSocket::Plain(stream),
+        // The settings refuse TLS on a unix socket.
+        (AcceptedSocket::Unix(stream), _) => ClientSocket::Unix(stream),
     };
-    // The box keeps the state of a handshake out of every later state of the connection.
-    let handshake = Box::pin(handshakes.perform(stream, &worker.shutdown)).await;
-    if let Some(EncryptedConnection { stream, protocol, certificate }) = handshake {
-        let peer = ConnectionPeer { scheme: Scheme::Https, certificate, ..peer };
-        let client = ConnectedClient { peer, guard, negotiated: Some(protocol) };
-        serve(worker, ClientSocket::Tls(stream), client, activity).await;
-    }
+    let client = ConnectedClient { peer, guard, negotiated: None };
+    serve(worker, stream, client, activity).await;
 }
 
 /// The client of a connection on which HTTP begins.

@@ -16,6 +16,8 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
@@ -23,13 +25,15 @@ use crate::client_address::AddressLimiter;
 use crate::limits::{
     CLIENT_KEEPALIVE_IDLE, CLIENT_KEEPALIVE_INTERVAL, CLIENT_KEEPALIVE_PROBES, CLIENT_UNSENT_BYTES_MAX,
 };
-use crate::server::options::{AddressSharing, Options};
+use crate::server::accepting::{ClientListener, IdleSocket, ListeningSocket};
+use crate::server::options::{AddressSharing, Options, SocketOptions};
+use crate::server::socket_file;
 use crate::tls::ListenerTls;
 
 /// One worker's listening socket.
 #[derive(Debug)]
 pub struct WorkerListener {
-    socket: TcpListener,
+    socket: IdleSocket,
     /// The open connections per client address, shared by all sockets that were bound together.
     addresses: AddressLimiter,
     /// The TLS configuration, shared by all sockets that were bound together.
@@ -44,6 +48,20 @@ pub enum ListenError {
     Taken {
         /// The address.
         addr: SocketAddr,
+    },
+    /// Another process listens on the unix socket.
+    #[error("{} is already in use", .path.display())]
+    SocketTaken {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The unix socket cannot be made: no folder, no permission, or another file in its place.
+    #[error("cannot listen on {}: {source}", .path.display())]
+    SocketFailed {
+        /// The path.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: io::Error,
     },
     /// The address is not local, its port is reserved, or no file descriptors are left.
     #[error("cannot listen on {addr}: {source}")]
@@ -66,10 +84,13 @@ impl WorkerListener {
                 ListenError::Failed { addr: options.addr, source }
             }
         };
+        if let Some(socket) = &options.socket {
+            return Self::bind_unix(socket, options, shares);
+        }
         if shares == 1 && options.sharing == AddressSharing::Alone {
             let socket = listen(options, options.addr, PortSharing::Own).map_err(failed)?;
             return Ok(vec![Self {
-                socket,
+                socket: ListeningSocket::Tcp(socket),
                 addresses: AddressLimiter::new(options.connections_per_address_max),
                 tls: None,
             }]);
@@ -83,9 +104,30 @@ impl WorkerListener {
         for _ in 0..shares {
             let socket = listen(options, addr, PortSharing::Shared).map_err(failed)?;
             addr = socket.local_addr().map_err(failed)?;
+            let socket = ListeningSocket::Tcp(socket);
             listeners.push(Self { socket, addresses: addresses.clone(), tls: None });
         }
         Ok(listeners)
+    }
+
+    /// Listens on a unix socket, which has no `SO_REUSEPORT`: all workers accept from one queue.
+    fn bind_unix(socket: &SocketOptions, options: &Options, shares: usize) -> Result<Vec<Self>, ListenError> {
+        let failed = |source: io::Error| {
+            let path = socket.path.clone();
+            if source.kind() == io::ErrorKind::AddrInUse {
+                ListenError::SocketTaken { path }
+            } else {
+                ListenError::SocketFailed { path, source }
+            }
+        };
+        let (listener, file) = socket_file::listen(socket, options).map_err(failed)?;
+        let file = Arc::new(file);
+        let addresses = AddressLimiter::new(options.connections_per_address_max);
+        let clone = |_| {
+            let socket = ListeningSocket::Unix(listener.try_clone()?, Arc::clone(&file), options.addr);
+            Ok(Self { socket, addresses: addresses.clone(), tls: None })
+        };
+        (0..shares).map(clone).collect::<io::Result<_>>().map_err(failed)
     }
 
     /// Returns one listener for each of `shares` workers on inherited sockets; none if there are no
@@ -100,7 +142,11 @@ impl WorkerListener {
         let clone = |socket: &TcpListener| {
             set_client_options(&SockRef::from(socket), options)?;
             socket.set_nonblocking(true)?;
-            Ok(Self { socket: socket.try_clone()?, addresses: addresses.clone(), tls: None })
+            Ok(Self {
+                socket: ListeningSocket::Tcp(socket.try_clone()?),
+                addresses: addresses.clone(),
+                tls: None,
+            })
         };
         sockets
             .iter()
@@ -123,10 +169,8 @@ impl WorkerListener {
     }
 
     /// Passes the socket to the runtime of the calling worker.
-    pub(super) fn into_tokio(
-        self,
-    ) -> io::Result<(tokio::net::TcpListener, AddressLimiter, Option<ListenerTls>)> {
-        Ok((tokio::net::TcpListener::from_std(self.socket)?, self.addresses, self.tls))
+    pub(super) fn into_tokio(self) -> io::Result<(ClientListener, AddressLimiter, Option<ListenerTls>)> {
+        Ok((self.socket.into_tokio()?, self.addresses, self.tls))
     }
 }
 
@@ -181,6 +225,7 @@ mod tests {
     fn options(addr: impl Into<SocketAddr>) -> Options {
         Options {
             addr: addr.into(),
+            socket: None,
             sharing: AddressSharing::Alone,
             backlog: 16,
             connections_max: 16,
@@ -244,9 +289,10 @@ mod tests {
     #[test]
     fn accepted_sockets_inherit_the_options() {
         let listener = WorkerListener::bind(&options((Ipv4Addr::LOCALHOST, 0)), 1).unwrap().remove(0);
-        listener.socket.set_nonblocking(false).unwrap();
+        let ListeningSocket::Tcp(socket) = &listener.socket else { panic!("a TCP socket") };
+        socket.set_nonblocking(false).unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (accepted, _) = listener.socket.accept().unwrap();
+        let (accepted, _) = socket.accept().unwrap();
         let accepted = SockRef::from(&accepted);
         assert!(accepted.tcp_nodelay().unwrap());
         assert!(accepted.keepalive().unwrap());

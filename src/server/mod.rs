@@ -8,6 +8,7 @@
 //!                          pace   io ──► framing          streams
 //! ```
 
+mod accepting;
 mod activity;
 mod answer_holds;
 mod client_socket;
@@ -31,6 +32,7 @@ pub mod proxy_header;
 mod serve;
 mod service;
 mod silent;
+mod socket_file;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -41,6 +43,6 @@ pub use handshake::open_tls;
 pub use inherited::InheritedSockets;
 pub use listener::{ListenError, WorkerListener};
 pub use metrics::{ConnectionRefusal, HttpProtocol};
-pub use options::{AddressSharing, Options, WhenFull};
+pub use options::{AddressSharing, Options, SocketOptions, WhenFull};
 pub use serve::{DrainOutcome, serve};
 pub use service::{BodyFailure, ConnectionPeer, Handler, HandlerReply, ReplyFuture};

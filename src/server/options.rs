@@ -1,6 +1,7 @@
 //! Options of a listener.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::client_address::TrustedProxies;
@@ -10,8 +11,11 @@ use crate::tls::ListenerOptions;
 /// The options of one listener and its connections.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Address to listen on. An IPv6 wildcard accepts IPv4 as well.
+    /// Address to listen on, or the one that the connections of `socket` have. An IPv6 wildcard
+    /// accepts IPv4 as well.
     pub addr: SocketAddr,
+    /// Unix socket to listen on instead of `addr`.
+    pub socket: Option<SocketOptions>,
     /// Permission for another process to listen on the address.
     pub sharing: AddressSharing,
     /// Maximum number of complete connections in the kernel's queue that are not accepted yet.
@@ -40,6 +44,15 @@ pub struct Options {
     pub body_timeout: Duration,
     /// Time limit of accepted work after a shutdown begins.
     pub drain_timeout: Duration,
+}
+
+/// A unix socket for clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// The path of the socket.
+    pub path: PathBuf,
+    /// The permissions of the socket's file.
+    pub mode: u32,
 }
 
 /// Action of a listener that has as many connections as it may have.

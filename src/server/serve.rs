@@ -13,11 +13,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use super::accepting::{AcceptedSocket, ClientListener, IdleSocket};
 use super::activity::ConnectionActivity;
 use super::connection::{self, WorkerContext};
 use super::drain::Shutdown;
@@ -127,10 +127,10 @@ pub async fn serve<H: Handler>(
 
 /// Accepts the next connection once a permit is free; `None` after a shutdown has begun.
 async fn next<H>(
-    listener: &TcpListener,
+    listener: &ClientListener,
     permits: &Arc<Semaphore>,
     worker: &WorkerContext<H>,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+) -> Option<(AcceptedSocket, SocketAddr, OwnedSemaphorePermit)> {
     let accept = async {
         let permit = Arc::clone(permits).acquire_owned().await.ok()?;
         let mut pauses = 0_u64;
@@ -160,7 +160,7 @@ async fn next<H>(
 fn admit<H: Handler>(
     worker: &Rc<WorkerContext<H>>,
     addresses: &AddressLimiter,
-    stream: TcpStream,
+    stream: AcceptedSocket,
     addr: SocketAddr,
     permit: OwnedSemaphorePermit,
     activity: Arc<ConnectionActivity>,
@@ -168,8 +168,9 @@ fn admit<H: Handler>(
     // A client of a dual-stack listener must not count as two addresses.
     let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
     let peer = ConnectionPeer { addr, scheme: Scheme::Http, certificate: ClientCertificate::None };
-    let address_permit = if worker.proxied_peer(addr.ip()).is_some() {
-        // The client that the header states takes the permit.
+    let is_unix = matches!(stream, AcceptedSocket::Unix(_));
+    let address_permit = if is_unix || worker.proxied_peer(addr.ip()).is_some() {
+        // A unix socket shows no address of a client, and a PROXY header states another one.
         None
     } else if let Some(permit) = addresses.enter(addr.ip().into()) {
         Some(permit)
@@ -187,15 +188,14 @@ fn admit<H: Handler>(
 /// as established, and closing the socket would reset them. It accepts at most as many as the queue
 /// has room for; otherwise a client that keeps connecting would keep the socket open.
 fn accept_queued(
-    listener: std::net::TcpListener,
+    listener: IdleSocket,
     backlog: u32,
     permits: &Arc<Semaphore>,
-) -> Vec<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+) -> Vec<(AcceptedSocket, SocketAddr, OwnedSemaphorePermit)> {
     let accept = || {
         let permit = Arc::clone(permits).try_acquire_owned().ok()?;
-        let (stream, addr) = listener.accept().ok()?;
-        stream.set_nonblocking(true).ok()?;
-        Some((TcpStream::from_std(stream).ok()?, addr, permit))
+        let (stream, addr) = listener.accept_queued().ok()?;
+        Some((stream, addr, permit))
     };
     (0..backlog).map_while(|_| accept()).collect()
 }

@@ -122,6 +122,8 @@ mod targeted;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]
+mod unix_sockets;
+#[cfg(test)]
 mod validation;
 #[cfg(test)]
 mod varying;

@@ -218,12 +218,15 @@ impl FlagSet {
 }
 
 /// Returns the health URL of the CacheWarp at these addresses. It is that of the admin
-/// listener if the listener for clients has no health check, or speaks TLS, whose certificate may
-/// be for any name.
+/// listener if the listener for clients has no health check, is a unix socket, or speaks TLS, whose
+/// certificate may be for any name.
 pub(in crate::config) fn health(settings: &Settings) -> Result<ProbeTarget, Vec<ConfigError>> {
-    let speaks_tls = settings.workers.first().is_some_and(|worker| worker.server.tls.is_some());
+    let needs_admin = settings
+        .workers
+        .first()
+        .is_some_and(|worker| worker.server.tls.is_some() || worker.server.socket.is_some());
     match (&settings.proxy.probes.health, &settings.admin) {
-        (Some(path), _) if !speaks_tls => Ok(ProbeTarget::at(settings.listen_addr, path)),
+        (Some(path), _) if !needs_admin => Ok(ProbeTarget::at(settings.listen_addr, path)),
         (_, Some(admin)) => Ok(ProbeTarget::at(admin.addr, "/health")),
         (_, None) => Err(vec![ConfigError::HealthNeedsAdmin]),
     }

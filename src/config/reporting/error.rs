@@ -42,6 +42,15 @@ pub enum ConfigError {
     /// A malformed address.
     #[error("is not an IP address with a port")]
     Address,
+    /// A relative path of a unix socket, or one that the kernel cannot hold.
+    #[error("is not `unix:` with an absolute path of at most {} bytes", crate::limits::SOCKET_PATH_BYTES_MAX)]
+    SocketPath,
+    /// Permissions that are not octal.
+    #[error("may only have `?mode=` with up to three octal digits behind the path")]
+    SocketMode,
+    /// TLS on a unix socket.
+    #[error("needs a TCP address in listen_addr: a unix socket has no TLS")]
+    TlsOnSocket,
     /// Two listeners on one address.
     #[error("is also the address of {0}")]
     SameAddress(Name),

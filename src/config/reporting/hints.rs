@@ -58,7 +58,10 @@ impl ConfigError {
             Self::InBoth { .. } => fixed("keep it in one of the two"),
             Self::NoKeyHeader { .. } | Self::NotHarmless { .. } | Self::NeededHeader(_) => fixed("remove it"),
             Self::NoRequestId { .. } => fixed("use a header of its own, such as `x-request-id`, or `off`"),
+            Self::SocketPath => fixed("use `unix:/run/cachewarp/api.sock`"),
+            Self::SocketMode => fixed("use `unix:/run/cachewarp/api.sock?mode=660`"),
             Self::File(_)
+            | Self::TlsOnSocket
             | Self::Number
             | Self::Below(_)
             | Self::Above(_)
@@ -132,7 +135,7 @@ fn url_hint(error: &SettingUrlError, text: &str) -> Option<&'static str> {
         SettingUrlError::UserWithoutPassword => {
             Some("for a password without a user use `redis://:password@host`")
         }
-        SettingUrlError::SocketPath => Some("use `unix:///path/to/redis.sock`"),
+        SettingUrlError::SocketPath => Some("use `unix:///path/to.sock`"),
         SettingUrlError::Database => Some("use `/0` or `?db=0`"),
         SettingUrlError::NoScheme
         | SettingUrlError::Malformed(_)

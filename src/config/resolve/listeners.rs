@@ -130,6 +130,10 @@ impl Resolver<'_> {
         if admin.is_some_and(|admin| overlap(admin.addr, server.addr)) {
             self.note(Name::AdminAddr, ConfigError::SameAddress(Name::ListenAddr));
         }
+        let own_socket = server.socket.as_ref().map(|socket| socket.path.as_path());
+        if own_socket.is_some() && own_socket == origin.socket.as_deref() {
+            self.note(Name::OriginUrl, ConfigError::OwnOrigin(Name::ListenAddr));
+        }
         let listeners = [(Name::ListenAddr, Some(server)), (Name::AdminAddr, admin)];
         for (name, listener) in listeners {
             if listener.is_some_and(|listener| is_at(origin, listener.addr)) {

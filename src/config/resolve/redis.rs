@@ -105,7 +105,11 @@ impl Resolver<'_> {
         let base = OriginBase {
             scheme: origin.scheme,
             authority: origin.authority.clone(),
-            path: origin.base_path.clone(),
+            // Each socket is another API; no base path begins like this.
+            path: match &origin.socket {
+                Some(socket) => format!("unix:{}", socket.display()),
+                None => origin.base_path.clone(),
+            },
         };
         Some(Namespace::of_origin(&key_prefix, &base))
     }

@@ -192,8 +192,14 @@ impl Resolver<'_> {
         proxied: Option<TrustedProxies>,
         request_ids: Option<RequestIdOptions>,
     ) -> Option<server::Options> {
+        let (addr, socket) = self.take(Name::ListenAddr, values::listen_address)?;
+        let tls = self.listener_tls()?;
+        if socket.is_some() && tls.is_some() {
+            self.note(Name::TlsCertFile, ConfigError::TlsOnSocket);
+        }
         Some(server::Options {
-            addr: self.take(Name::ListenAddr, values::address)?,
+            addr,
+            socket,
             sharing: self.take(Name::ListenReusePort, |text| {
                 values::switch(text, server::AddressSharing::Handover, server::AddressSharing::Alone)
             })?,
@@ -201,7 +207,7 @@ impl Resolver<'_> {
             connections_max: self.number(Name::MaxConnections, 1..=CONNECTIONS_MAX)?,
             connections_per_address_max: self.bound(Name::MaxConnectionsPerAddress)?,
             when_full: server::WhenFull::Wait,
-            tls: self.listener_tls()?,
+            tls,
             proxied,
             request_ids,
             head_timeout: self.duration(Name::ClientHeadTimeout, TIMEOUT)?,
@@ -221,6 +227,7 @@ impl Resolver<'_> {
         let addr = self.take(Name::AdminAddr, values::address_or_off)?;
         Some(addr.map(|addr| server::Options {
             addr,
+            socket: None,
             connections_max: ADMIN_CONNECTIONS_MAX,
             connections_per_address_max: None,
             tls: None,
@@ -252,6 +259,11 @@ impl Resolver<'_> {
         Some(origin::Options {
             scheme: url.scheme,
             authority: url.authority,
+            addresses: match &url.socket {
+                Some(_) => origin::OriginAddresses::of_socket(),
+                None => origin::OriginAddresses::default(),
+            },
+            socket: url.socket,
             base_path: url.base_path,
             host: self.take(Name::OriginPreserveHost, |text| {
                 values::switch(text, HostField::Client, HostField::Origin)
@@ -266,7 +278,6 @@ impl Resolver<'_> {
             idle_timeout: self.duration(Name::OriginIdleTimeout, TIMEOUT)?,
             connection_max_age: Some(self.duration(Name::OriginConnectionMaxAge, FROM_ZERO)?)
                 .filter(|age| !age.is_zero()),
-            addresses: origin::OriginAddresses::default(),
             connections_max: self.number(Name::OriginMaxConnections, 1..=CONNECTIONS_MAX)?,
             queue_timeout: self.duration(Name::OriginQueueTimeout, FROM_ZERO)?,
             outages: origin::OutageLog::default(),

@@ -2,7 +2,7 @@
 //! unit.
 
 use std::fmt::Display;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,11 +13,15 @@ use ipnet::IpNet;
 use rustls::pki_types::ServerName;
 
 use crate::config::reporting::error::ConfigError;
-use crate::limits::{KEY_HEADERS_MAX, KEY_PREFIX_BYTES_MAX, NODE_NAME_BYTES_MAX, TOKEN_BYTES_MAX};
+use crate::limits::{
+    KEY_HEADERS_MAX, KEY_PREFIX_BYTES_MAX, NODE_NAME_BYTES_MAX, SOCKET_MODE, SOCKET_PATH_BYTES_MAX,
+    TOKEN_BYTES_MAX,
+};
 use crate::policy::{ContentTypes, IgnoredCookies, StatusError, StorableStatuses};
 use crate::quantity::{self, QuantityError, show_duration, show_size, split};
 use crate::request_fields::{refused_as_harmless, refused_as_key};
 use crate::secret::Secret;
+use crate::server::SocketOptions;
 use crate::telemetry::log;
 
 /// The item that allows everything.
@@ -57,6 +61,29 @@ pub(in crate::config) fn address(text: &str) -> Result<SocketAddr, ConfigError> 
 /// Reads an IP address and a port, or `off`.
 pub(in crate::config) fn address_or_off(text: &str) -> Result<Option<SocketAddr>, ConfigError> {
     if text == "off" { Ok(None) } else { address(text).map(Some) }
+}
+
+/// Reads the address for clients: an IP address with a port, or `unix:` and the path of a socket,
+/// optionally with `?mode=` and the octal permissions. Connections of a socket have the loopback
+/// address.
+pub(in crate::config) fn listen_address(
+    text: &str,
+) -> Result<(SocketAddr, Option<SocketOptions>), ConfigError> {
+    let Some(rest) = text.strip_prefix("unix:") else { return Ok((address(text)?, None)) };
+    let (path, mode) = match rest.split_once('?') {
+        Some((path, query)) => {
+            let mode = query.strip_prefix("mode=").and_then(|mode| u32::from_str_radix(mode, 8).ok());
+            (path, mode.filter(|mode| *mode <= 0o777).ok_or(ConfigError::SocketMode)?)
+        }
+        None => (rest, SOCKET_MODE),
+    };
+    // `unix:///path` and `unix:/path` are one path.
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if !path.starts_with('/') || path.ends_with('/') || path.len() > SOCKET_PATH_BYTES_MAX {
+        return Err(ConfigError::SocketPath);
+    }
+    let socket = SocketOptions { path: path.into(), mode };
+    Ok(((Ipv4Addr::LOCALHOST, 0).into(), Some(socket)))
 }
 
 /// Reads a list of addresses and networks.

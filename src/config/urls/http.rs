@@ -1,8 +1,10 @@
 //! HTTP URLs: of the origin, and of a running CacheWarp.
 
+use std::path::PathBuf;
+
 use url::Url;
 
-use super::parts::{SettingUrlError, parsed, parsed_with_login, port};
+use super::parts::{SettingUrlError, decoded, parsed, parsed_with_login, port};
 use crate::config::reporting::error::ConfigError;
 use crate::key::{Authority, Scheme};
 use crate::probe;
@@ -13,15 +15,22 @@ pub(in crate::config) struct OriginUrl {
     pub(in crate::config) scheme: Scheme,
     pub(in crate::config) authority: Authority,
     pub(in crate::config) base_path: String,
+    /// The path of a unix socket.
+    pub(in crate::config) socket: Option<PathBuf>,
 }
 
-/// Reads the origin's URL: `http://` or `https://`, a host, and optionally a port and a base path.
+/// Reads the origin's URL: `http://` or `https://`, a host, and optionally a port and a base path;
+/// or `unix://` and the path of a socket.
 pub(in crate::config) fn origin(text: &str) -> Result<OriginUrl, ConfigError> {
     let url = parsed_with_login(text)?;
     let scheme = match url.scheme() {
         "http" => Scheme::Http,
         "https" => Scheme::Https,
-        other => return Err(SettingUrlError::Scheme { given: other.to_owned(), known: "http, https" }.into()),
+        "unix" => return socket(&url),
+        other => {
+            let (given, known) = (other.to_owned(), "http, https, unix");
+            return Err(SettingUrlError::Scheme { given, known }.into());
+        }
     };
     if !url.username().is_empty() || url.password().is_some() {
         return Err(SettingUrlError::UserInformation.into());
@@ -35,7 +44,21 @@ pub(in crate::config) fn origin(text: &str) -> Result<OriginUrl, ConfigError> {
         None => host.to_owned(),
     };
     let authority = Authority::parse(scheme, authority.as_bytes()).map_err(|_| SettingUrlError::Host)?;
-    Ok(OriginUrl { scheme, authority, base_path: url.path().trim_end_matches('/').to_owned() })
+    Ok(OriginUrl { scheme, authority, base_path: url.path().trim_end_matches('/').to_owned(), socket: None })
+}
+
+/// Reads `unix:///path`. The origin gets `Host: localhost`, as it does from other clients of its
+/// socket.
+fn socket(url: &Url) -> Result<OriginUrl, ConfigError> {
+    if url.host().is_some() || matches!(url.path(), "" | "/") {
+        return Err(SettingUrlError::SocketPath.into());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(SettingUrlError::Trailer.into());
+    }
+    let authority = Authority::parse(Scheme::Http, b"localhost").map_err(|_| SettingUrlError::Host)?;
+    let socket = Some(PathBuf::from(decoded(url.path())));
+    Ok(OriginUrl { scheme: Scheme::Http, authority, base_path: String::new(), socket })
 }
 
 /// Reads the URL of `cachewarp health --url`.
@@ -77,20 +100,35 @@ mod tests {
             ("http://[::1]:9000", Scheme::Http, "[::1]:9000", ""),
             ("http://bücher.example", Scheme::Http, "xn--bcher-kva.example", ""),
         ] {
-            let OriginUrl { scheme: read_scheme, authority: read, base_path: path } = origin(text).unwrap();
+            let OriginUrl { scheme: read_scheme, authority: read, base_path: path, socket: None } =
+                origin(text).unwrap()
+            else {
+                panic!("{text}")
+            };
             assert_eq!((read_scheme, read.as_str(), path.as_str()), (scheme, authority, base_path), "{text}");
         }
     }
 
     #[test]
+    fn the_origin_may_be_at_a_unix_socket() {
+        let url = origin("unix:///run/the%20api.sock").unwrap();
+        assert_eq!(url.socket.as_deref(), Some("/run/the api.sock".as_ref()));
+        assert_eq!((url.authority.as_str(), url.base_path.as_str()), ("localhost", ""));
+    }
+
+    #[test]
     fn refused_origin_urls() {
-        let scheme = |given: &str| SettingUrlError::Scheme { given: given.to_owned(), known: "http, https" };
+        let scheme =
+            |given: &str| SettingUrlError::Scheme { given: given.to_owned(), known: "http, https, unix" };
         for (text, error) in [
             ("", SettingUrlError::NoScheme),
             ("/api", SettingUrlError::NoScheme),
             ("localhost:8080", SettingUrlError::NoScheme),
             ("ftp://a", scheme("ftp")),
-            ("unix:///run/api.sock", scheme("unix")),
+            ("unix:///", SettingUrlError::SocketPath),
+            ("unix://run/api.sock", SettingUrlError::SocketPath),
+            ("unix:/run/api.sock", SettingUrlError::NoScheme),
+            ("unix:///run/api.sock?x=1", SettingUrlError::Trailer),
             ("http://", SettingUrlError::Malformed(url::ParseError::EmptyHost)),
             ("http://a b", SettingUrlError::Malformed(url::ParseError::IdnaError)),
             ("http://a:0", SettingUrlError::PortZero),

@@ -33,6 +33,7 @@ fn options() -> Options {
         address_share: AddressShare::Bounded,
         via: ViaName::named("cachewarp"),
         request_id_header: None,
+        socket: None,
         links: LinkRewrite::On,
     }
 }

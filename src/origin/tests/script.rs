@@ -64,6 +64,7 @@ impl ScriptedOrigin {
             address_share: AddressShare::Bounded,
             via: ViaName::new(),
             request_id_header: None,
+            socket: None,
             links: LinkRewrite::On,
         }
     }

@@ -193,6 +193,7 @@ pub(super) struct TestServer {
 pub(super) fn options() -> Options {
     Options {
         addr: (Ipv4Addr::LOCALHOST, 0).into(),
+        socket: None,
         sharing: AddressSharing::Alone,
         backlog: 16,
         connections_max: 8,
