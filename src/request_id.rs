@@ -96,7 +96,7 @@ impl RequestIdSource {
         self.generate()
     }
 
-    /// Sets the id of an answer, in place of any that the answer has.
+    /// Sets the id of an answer, and removes any other that the answer has.
     pub fn set(&self, headers: &mut HeaderMap, id: RequestId) {
         headers.insert(&self.options.header, id.0);
     }

@@ -211,8 +211,8 @@ impl OutboundHeads {
                 || replaced_id.is_some_and(is_id)
                 || (is_forwarding_field(name) && !self.passes_forwarding_field(request, class))
         };
-        // Capacity for the added fields: Host, Via, three X-Forwarded-*, Connection and Upgrade, the
-        // id, and the framing of the body.
+        // Capacity for the added fields: Host, Via, three X-Forwarded-*, Connection and Upgrade,
+        // the id, and the framing of the body.
         let mut headers = HeaderMap::with_capacity(request.headers.len() + 9);
         headers.append(HOST, self.host(request)?);
         for (name, value) in request.headers {

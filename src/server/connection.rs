@@ -76,8 +76,8 @@ pub(super) async fn begin<H: Handler>(
 ) {
     if let Some(proxied) = worker.proxied_peer(peer.addr.ip()) {
         let client = match &mut stream {
-            AcceptedSocket::Tcp(stream) => Box::pin(proxied.client(&worker, stream, peer, &mut guard)).await,
-            AcceptedSocket::Unix(stream) => Box::pin(proxied.client(&worker, stream, peer, &mut guard)).await,
+            AcceptedSocket::Tcp(stream) => Box::pin(proxied.client(stream, peer, &mut guard)).await,
+            AcceptedSocket::Unix(stream) => Box::pin(proxied.client(stream, peer, &mut guard)).await,
         };
         let Some(client) = client else { return };
         peer = client;

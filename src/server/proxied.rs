@@ -6,12 +6,13 @@
 //! peer in every use: the limits for each address, the log, and the fields for the origin.
 
 use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
-use super::connection::WorkerContext;
-use super::metrics::{ConnectionGuard, ConnectionRefusal};
+use super::metrics::{ConnectionGuard, ConnectionRefusal, Metrics};
 use super::proxy_header::{
     BINARY_HEAD_BYTES, FIRST_BYTES, LINE_BYTES_MAX, ProxyHeaderError, ProxyVersion, parse_addresses,
     parse_binary_head, parse_line, version,
@@ -25,6 +26,9 @@ pub(super) struct ProxiedPeers {
     pub(super) trusted: TrustedProxies,
     /// The open connections of each client.
     pub(super) addresses: AddressLimiter,
+    /// The time limit of a header.
+    pub(super) timeout: Duration,
+    pub(super) metrics: Metrics,
 }
 
 /// The reason why a header could not be read.
@@ -38,28 +42,27 @@ enum HeaderReadError {
 
 impl ProxiedPeers {
     /// Reads the header, and returns the client. Returns `None` if the connection has to be closed.
-    pub(super) async fn client<S: AsyncRead + Unpin, H>(
+    pub(super) async fn client<S: AsyncRead + Unpin>(
         &self,
-        worker: &WorkerContext<H>,
         stream: &mut S,
         peer: ConnectionPeer,
         guard: &mut ConnectionGuard,
     ) -> Option<ConnectionPeer> {
-        let header = match timeout(worker.limits.head, read(stream)).await {
+        let header = match timeout(self.timeout, read(stream)).await {
             Ok(Ok(header)) => header,
             Ok(Err(error)) => {
                 tracing::debug!(%error, peer = %peer.addr, "refused a connection of a trusted proxy");
-                worker.metrics.refused(ConnectionRefusal::ProxyHeader);
+                self.metrics.refused(ConnectionRefusal::ProxyHeader);
                 return None;
             }
             Err(_) => {
-                worker.metrics.refused(ConnectionRefusal::ProxyHeader);
+                self.metrics.refused(ConnectionRefusal::ProxyHeader);
                 return None;
             }
         };
         let addr = header.unwrap_or(peer.addr);
         let Some(permit) = self.addresses.enter(addr.ip().into()) else {
-            worker.metrics.refused(ConnectionRefusal::PerAddressLimit);
+            self.metrics.refused(ConnectionRefusal::PerAddressLimit);
             return None;
         };
         guard.hold(permit);
@@ -68,7 +71,7 @@ impl ProxiedPeers {
 }
 
 /// Reads one header and no byte beyond it.
-async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<std::net::SocketAddr>, HeaderReadError> {
+async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<SocketAddr>, HeaderReadError> {
     let mut first = [0; FIRST_BYTES];
     stream.read_exact(&mut first).await?;
     match version(&first)? {

@@ -4,8 +4,8 @@
 //! The receiver may read no byte beyond the header, because TLS or HTTP follows. So it reads the
 //! [`FIRST_BYTES`], which every header has; [`version`] then shows how much belongs to the header:
 //! a line, or the length that version 2 states. The parser refuses all values that the
-//! specification does not assign. A header without an address that this listener can use (`UNKNOWN`,
-//! `LOCAL`, datagrams, unix sockets) leaves the peer's own address.
+//! specification does not assign. A header without an address that this listener can use
+//! (`UNKNOWN`, `LOCAL`, datagrams, unix sockets) leaves the peer's own address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -71,8 +71,12 @@ pub async fn serve<H: Handler>(
         ClientTimeouts { head: options.head_timeout, idle: options.idle_timeout, body: options.body_timeout };
     let handshakes = tls.map(|tls| Handshakes::new(tls, registry));
     let metrics = Metrics::new(registry);
-    let proxied =
-        options.proxied.clone().map(|trusted| ProxiedPeers { trusted, addresses: addresses.clone() });
+    let proxied = options.proxied.clone().map(|trusted| ProxiedPeers {
+        trusted,
+        addresses: addresses.clone(),
+        timeout: options.head_timeout,
+        metrics: metrics.clone(),
+    });
     let request_ids = options.request_ids.clone().map(|ids| Rc::new(RequestIdSource::new(ids)));
     let worker = Rc::new(WorkerContext {
         handler,

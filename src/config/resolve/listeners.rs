@@ -86,8 +86,8 @@ impl Resolver<'_> {
         }))
     }
 
-    /// Reads whether connections of the trusted proxies begin with a PROXY header, and returns these
-    /// proxies.
+    /// Reads whether connections of the trusted proxies begin with a PROXY header, and returns
+    /// these proxies.
     pub(in crate::config) fn proxied(&mut self, trusted: &[IpNet]) -> Option<Option<TrustedProxies>> {
         let is_required = self
             .take(Name::ProxyProtocol, |text| values::choice(text, &[("off", false), ("require", true)]))?;
