@@ -1,6 +1,6 @@
 //! Secrets, each from its setting or from a file.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use crate::config::reporting::error::ConfigError;
 use crate::config::reporting::located::SettingSource;
@@ -32,7 +32,7 @@ impl Resolver<'_> {
     }
 
     /// Reads the token of a file, or notes an error.
-    fn secret_of_file(&mut self, file: Name, path: &PathBuf) -> Option<Secret> {
+    fn secret_of_file(&mut self, file: Name, path: &Path) -> Option<Secret> {
         if self.files == FileChecks::Unopened {
             return None;
         }
