@@ -26,8 +26,8 @@ use crate::config::table::Name;
 use crate::config::urls;
 use crate::limits::{
     ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_PER_ADDRESS_MAX, BACKLOG_MAX, CONNECTIONS_MAX,
-    CONNECTIONS_USUAL, MEMORY_BYTES_MAX, ON_WRITE_RATE_MAX, QUERY_BODY_BYTES_MAX, TIMEOUT_MAX, TIMEOUT_MIN, WARM_KEYS_MAX,
-    WORKERS_MAX, entry_bytes_max,
+    CONNECTIONS_USUAL, MEMORY_BYTES_MAX, ON_WRITE_RATE_MAX, QUERY_BODY_BYTES_MAX, TIMEOUT_MAX, TIMEOUT_MIN,
+    WARM_KEYS_MAX, WORKERS_MAX, entry_bytes_max,
 };
 use crate::origin::{AddressShare, HostField, LinkRewrite, ViaName};
 use crate::proxy::FetchLease;
