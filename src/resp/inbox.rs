@@ -56,6 +56,11 @@ impl Inbox {
         self.decoder.decode(&mut self.buffer)
     }
 
+    /// Returns how many bytes the current frame has at least, those that are missing included.
+    pub fn wanted(&self) -> usize {
+        self.buffer.len() + self.decoder.missing()
+    }
+
     /// Returns whether a part of a frame has arrived.
     pub fn is_midway(&self) -> bool {
         !self.buffer.is_empty()

@@ -6,6 +6,7 @@
 //! Pipeline                                 matching       (pipeline)
 //! Handshake                                the first commands
 //! topology                                 routing to servers
+//! stream                                   the commands and replies of a stream's consumer
 //! ```
 //!
 //! Nothing here waits, reads a clock or owns a socket, so that every order of events can be tested.
@@ -25,6 +26,7 @@ mod reply;
 mod rights;
 mod run;
 mod scan;
+pub mod stream;
 pub mod topology;
 
 pub use command::{Command, Credentials, ScriptName};

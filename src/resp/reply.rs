@@ -77,6 +77,10 @@ labels! {
         UnknownCommand => "unknown-command",
         /// The script is not in the server's cache.
         NoScript => "no-script",
+        /// The consumer group exists.
+        BusyGroup => "busy-group",
+        /// The stream does not exist, or does not have the consumer group.
+        NoGroup => "no-group",
         /// The server has its maximum of clients.
         MaxClients => "max-clients",
         /// Another server of the cluster has the key.
@@ -113,6 +117,8 @@ const ERRORS: &[(&[u8], ErrorKind)] = &[
     (b"CLUSTERDOWN ", ErrorKind::ClusterDown),
     (b"ERR unknown command", ErrorKind::UnknownCommand),
     (b"NOSCRIPT ", ErrorKind::NoScript),
+    (b"BUSYGROUP ", ErrorKind::BusyGroup),
+    (b"NOGROUP ", ErrorKind::NoGroup),
     (b"ERR max number of clients", ErrorKind::MaxClients),
 ];
 

@@ -90,6 +90,8 @@ fn advice(kind: ErrorKind) -> Option<&'static str> {
         | ErrorKind::WrongType
         | ErrorKind::NoProto
         | ErrorKind::NoScript
+        | ErrorKind::BusyGroup
+        | ErrorKind::NoGroup
         | ErrorKind::Moved
         | ErrorKind::Ask
         | ErrorKind::TryAgain => None,
