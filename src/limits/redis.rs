@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::settings::KIB;
+use super::settings::{KIB, MIB};
 use super::store::ENTRY_BYTES_MAX;
 
 /// Bytes around an entry in a Redis reply: type, length, line ends.
@@ -30,6 +30,8 @@ pub const REDIS_WINDOW_COMMANDS: usize = 32;
 /// Commands in flight on all read connections together before the pool is full. With few
 /// connections, each takes more than one window.
 pub const REDIS_LANE_COMMANDS_MIN: usize = 1024;
+/// The largest reply on a connection for commands that block. A larger one closes the connection.
+pub const BLOCKING_REPLY_BYTES_MAX: usize = 4 * MIB;
 /// Values of the largest size in flight on one connection.
 pub const REDIS_WINDOW_VALUES: usize = 2;
 /// Bytes of a command besides its value, key included.

@@ -12,7 +12,7 @@ use super::error::CommandError;
 use super::options::{Deployment, Topology};
 use super::sentinel::SentinelClient;
 use super::topology::{TopologyEpoch, TopologyMetrics};
-use crate::redis::connection::Replication;
+use crate::redis::connection::{BlockingConnection, BlockingError, Replication};
 use crate::redis::pool::{FleetChannel, RedisPool};
 use crate::redis::tracking::{TrackedVersion, TrackingOptions};
 use crate::resp::{Command, Reply};
@@ -184,6 +184,23 @@ impl Client {
             Backend::Single(pool) => pool.command(command).await,
             Backend::Sentinel(sentinel) => sentinel.command(command).await,
             Backend::Cluster(cluster) => cluster.command(command).await,
+        }
+    }
+
+    /// Opens a connection of its own, outside the pools, to the server that owns a key. A caller
+    /// whose command fails on it passes the error to [`Client::suspect`].
+    pub async fn connect_blocking(&self, key: &[u8]) -> Result<BlockingConnection, BlockingError> {
+        let pool = self.pool_of(key).ok_or(CommandError::NotConnected)?;
+        pool.connect_blocking().await
+    }
+
+    /// Looks at the topology again soon, if this error of a blocking connection hints at a change
+    /// of it.
+    pub fn suspect(&self, why: CommandError) {
+        match &self.0 {
+            Backend::Single(_) => {}
+            Backend::Sentinel(sentinel) => sentinel.suspect(why),
+            Backend::Cluster(cluster) => cluster.suspect(why),
         }
     }
 

@@ -28,10 +28,11 @@ mod submission;
 mod topology;
 mod tracking;
 
+pub use crate::resp::stream;
 pub use crate::resp::topology::Endpoint;
 pub use crate::resp::{Command, ConnectionAccess, Credentials, ErrorKind, Reply, ScriptName, ServerRun};
 pub use client::Client;
-pub use connection::{Replication, check_password_file};
+pub use connection::{BlockingConnection, BlockingError, Replication, check_password_file};
 pub use error::{CommandError, DisconnectReason};
 pub use health::{BreakerState, ConnectionState, ConnectionStatus, ServerState, StatsBoard};
 pub use options::{

@@ -163,6 +163,11 @@ impl ClusterClient {
         }
     }
 
+    /// Reads the map again soon, if this error hints at a change of it.
+    pub(in crate::redis) fn suspect(&self, why: CommandError) {
+        self.0.servers.refresh.fire_on(why);
+    }
+
     /// Returns whether a connection to any server is up.
     pub(in crate::redis) fn is_connected(&self) -> bool {
         self.0.servers.layout.borrow().any_connected().is_some()

@@ -1,5 +1,6 @@
 //! One connection: dialling, the handshake, the callers' link, and the task that owns the socket.
 
+mod blocking;
 mod control;
 mod dial;
 mod encryption;
@@ -9,6 +10,7 @@ mod login_source;
 mod replicas;
 mod task;
 
+pub use blocking::{BlockingConnection, BlockingError};
 pub use control::Replication;
 pub(super) use control::{ControlConnection, ControlConnections, ControlError};
 pub(super) use dial::Dialer;

@@ -16,7 +16,7 @@ use super::probe;
 use super::server::{DialRole, PoolServer};
 use super::supervisor::SlotSupervisor;
 use super::tracking_supervisor::TrackingSupervisor;
-use crate::redis::connection::{Dialer, PendingReply, TlsSource};
+use crate::redis::connection::{BlockingConnection, BlockingError, Dialer, PendingReply, TlsSource};
 use crate::redis::error::CommandError;
 use crate::redis::health::{LateReporting, PoolMetrics, ServerHealth};
 use crate::redis::options::Options;
@@ -107,6 +107,11 @@ impl RedisPool {
     /// may have happened, or may still happen.
     pub async fn set(&self, key: &[u8], value: Bytes, ttl: Duration) -> Result<(), CommandError> {
         self.command(&Command::Set { key, value: &value, ttl }).await.map(drop)
+    }
+
+    /// Opens a connection outside the pool.
+    pub(in crate::redis) async fn connect_blocking(&self) -> Result<BlockingConnection, BlockingError> {
+        self.0.server.connect_blocking().await
     }
 
     /// Returns whether any connection is up.

@@ -15,8 +15,8 @@ use tokio::time::timeout;
 use super::lanes::window;
 use super::tracking_supervisor::TrackingSupervisor;
 use crate::redis::connection::{
-    Connection, Dialer, GreetedSocket, Link, LoginSource, Subscription, TrackingSetup, enable_tracking,
-    greet, node_id, try_rights,
+    BlockingConnection, BlockingError, Connection, Dialer, GreetedSocket, Link, LoginSource, Subscription,
+    TrackingSetup, enable_tracking, greet, node_id, try_rights,
 };
 use crate::redis::error::{ConnectError, DisconnectReason};
 use crate::redis::health::{LogNovelty, ServerHealth, StatsWriter};
@@ -88,6 +88,15 @@ impl PoolServer {
     /// Returns the address of the server.
     pub(in crate::redis) fn address(&self) -> &RedisAddress {
         self.dialler.address()
+    }
+
+    /// Opens a connection outside the pool.
+    pub(in crate::redis) async fn connect_blocking(&self) -> Result<BlockingConnection, BlockingError> {
+        let attempt = async {
+            let login = self.login_source.login().await?;
+            Ok::<_, ConnectError>(BlockingConnection::new(greet(&self.dialler, login).await?))
+        };
+        Ok(timeout(self.connect_timeout, attempt).await.unwrap_or(Err(ConnectError::Timeout))?)
     }
 
     /// Sets how long the replaced server has been unreachable.

@@ -169,6 +169,11 @@ impl SentinelClient {
         failover_grace(self.0.master.adopted.get())
     }
 
+    /// Asks the sentinels again soon, if this error hints at a fail-over.
+    pub(in crate::redis) fn suspect(&self, why: CommandError) {
+        self.0.master.refresh.fire_on(why);
+    }
+
     /// Returns whether the master is known and a connection to it is up.
     pub(in crate::redis) fn is_connected(&self) -> bool {
         self.0.master.pool().is_some_and(|pool| pool.is_connected())
