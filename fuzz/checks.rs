@@ -32,6 +32,8 @@ mod requests;
 mod routes;
 #[path = "checks/scrapes.rs"]
 mod scrapes;
+#[path = "checks/streams.rs"]
+mod streams;
 #[path = "checks/survey.rs"]
 mod survey;
 #[path = "checks/tags.rs"]
@@ -59,6 +61,7 @@ pub(crate) use ranges::range;
 pub(crate) use requests::{credential, outbound, target};
 pub(crate) use routes::{route_match, routes_file};
 pub(crate) use scrapes::metrics_accept;
+pub(crate) use streams::stream;
 pub(crate) use survey::recorded_heads;
 pub(crate) use tags::tags;
 pub(crate) use targeted::targeted;
@@ -110,6 +113,7 @@ pub(crate) const CHECKS: &[FuzzCheck] = &[
     ("route_match", route_match),
     ("routes_file", routes_file),
     ("sentinel", sentinel),
+    ("stream", stream),
     ("tags", tags),
     ("target", target),
     ("targeted", targeted),

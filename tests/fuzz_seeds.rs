@@ -73,6 +73,7 @@ targets! {
     route_match
     routes_file
     sentinel
+    stream
     tags
     target
     targeted

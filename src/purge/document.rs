@@ -123,22 +123,22 @@ impl OrderDocument {
 /// A URL.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
-struct UrlItem(PurgeName);
+pub(super) struct UrlItem(pub(super) PurgeName);
 
 /// A tag.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
-struct TagItem(PurgeName);
+pub(super) struct TagItem(pub(super) PurgeName);
 
 /// A prefix of URLs.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
-struct PrefixItem(PurgeName);
+pub(super) struct PrefixItem(pub(super) PurgeName);
 
 /// A cache group.
 #[derive(Deserialize)]
 #[serde(try_from = "ObjectOnly<GroupDocument>")]
-struct GroupItem(PurgeName);
+pub(super) struct GroupItem(pub(super) PurgeName);
 
 /// The value `true`.
 #[derive(Deserialize)]
