@@ -6,6 +6,7 @@
 
 mod liveness;
 mod operators;
+mod purge_events;
 mod reload;
 mod routes_switch;
 mod running;
@@ -29,6 +30,7 @@ use tracing::{error, info, warn};
 
 use self::liveness::Liveness;
 use self::operators::{OperatorsShutdown, ServingWorker};
+use self::purge_events::read_purge_stream;
 use self::reload::{ReloadableParts, ReloadableTls};
 use self::routes_switch::RoutesSwitch;
 use crate::admin::{AdminService, ReloadQueue};
@@ -46,7 +48,7 @@ use crate::server::{
 use crate::store::{Store, WARM_TAKES_MAX};
 use crate::telemetry::Registry;
 use crate::telemetry::access::{AccessLog, RequestRecord};
-use crate::{admin, origin, policy, proxy, server, store, time};
+use crate::{admin, origin, policy, proxy, purge_stream, server, store, time};
 
 pub use self::reload::SettingsSource;
 pub use self::running::{RunningProxy, StartError};
@@ -63,6 +65,7 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
     let Settings { workers, admin, operators: access, rules, routes, store, proxy, access_log, .. } =
         settings;
     let (drain_delay, redis_start_timeout) = (settings.drain_delay, settings.redis_start_timeout);
+    let purge_stream = settings.purge_stream;
     let listeners = match workers.first() {
         Some(worker) => listen(&inherited.clients, &worker.server, workers.len())?,
         None => return Err(StartError::WorkerLost),
@@ -109,6 +112,7 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
         access,
         reloads,
         redis_start_timeout,
+        purge_stream,
         readiness: readiness.clone(),
         liveness: liveness.clone(),
         workers: workers.len(),
@@ -172,6 +176,7 @@ struct ProcessShared {
     access: admin::Options,
     reloads: ReloadQueue,
     redis_start_timeout: Duration,
+    purge_stream: Option<purge_stream::Options>,
     readiness: Readiness,
     liveness: Liveness,
     workers: usize,
@@ -293,7 +298,9 @@ impl WorkerParts {
             drain.begun().await;
             Ok(time::instant() + options.server.drain_timeout)
         };
-        let ended = tokio::try_join!(clients, operators, list, deadline);
+        let parts = (&*store, &proxy);
+        let purges = read_purge_stream(number, shared.purge_stream, parts, drain.clone(), &registry);
+        let ended = tokio::try_join!(clients, operators, list, purges, deadline);
         let left = ended.as_ref().map_or(options.server.drain_timeout, |(.., deadline)| {
             deadline.saturating_duration_since(time::instant())
         });

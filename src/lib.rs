@@ -24,6 +24,7 @@ pub mod policy;
 pub mod probe;
 pub mod proxy;
 pub mod purge;
+pub mod purge_stream;
 pub mod quantity;
 pub mod readiness;
 pub mod redis;

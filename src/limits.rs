@@ -70,6 +70,10 @@ const _: () = assert!(2 * FETCH_LEASE_RENEWED.as_millis() < FETCH_LEASE.as_milli
 const _: () = assert!(2 * STORE_TOGETHER_MAX <= REDIS_WINDOW_COMMANDS);
 const _: () = assert!(PREFIXES_MAX * (PREFIX_BYTES_MAX + 64) <= REDIS_READ_BYTES);
 const _: () = assert!(PURGE_LOG_KEPT.as_secs() >= LIFETIME_MAX.as_secs() + 2 * PURGE_LOG_RENEWED.as_secs());
+const _: () =
+    assert!(PURGE_STREAM_REPEAT_MAX.as_secs() + PURGE_STREAM_UPKEEP.as_secs() < PURGE_STREAM_IDLE.as_secs());
+const _: () = assert!(PURGE_MESSAGE_BYTES_MAX < BLOCKING_REPLY_BYTES_MAX);
+const _: () = assert!(PURGE_STREAM_PENDING_LISTED * 5 < REPLY_ELEMENTS_MAX);
 const _: () = assert!(TOP_PATHS_ON_SCREEN <= TOP_PATHS_SHOWN_MAX);
 const _: () = assert!(TOP_PATHS_SHOWN_MAX <= TOP_PATHS_COUNTED);
 const _: () = assert!(WARM_KEYS_MAX * 32 + KIB <= ENTRY_BYTES_MAX);

@@ -64,6 +64,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["entry", "redis", "telemetry"]),
     ("purge", &["store"]),
     ("proxy", &["policy", "entry", "store", "purge", "origin", "routes", "telemetry"]),
+    ("purge_stream", &["proxy", "purge", "redis", "store", "telemetry"]),
     ("admin", &["proxy", "purge", "store", "telemetry"]),
     ("server", &["telemetry"]),
     (
@@ -75,6 +76,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "probe",
             "proxy",
             "purge",
+            "purge_stream",
             "redis",
             "routes",
             "server",
@@ -91,6 +93,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "origin",
             "policy",
             "proxy",
+            "purge_stream",
             "redis",
             "routes",
             "server",

@@ -209,6 +209,8 @@ settings! {
             "Prefix of every Redis key and channel, for a database shared with other programs.";
         CacheNamespace "cache_namespace" ValueForm::Text, "auto",
             "Namespace behind `redis_key_prefix`; its nodes share entries and purges. `auto` derives it from `origin_url`, spelled alike on all nodes. Otherwise a name of 1 to 64 letters, digits, `-`, `.` and `_`. Required if the origin is local and Redis is not.";
+        PurgeStream "purge_stream" ValueForm::Text, "off",
+            "Redis Stream whose messages are purge orders, by its exact name, without `redis_key_prefix`: `XADD cachewarp:purges * tag account:17`. One node takes each message, purges on every node and acknowledges it. `off` reads none.";
         NodeName "node_name" ValueForm::Text, "node",
             "Name of this node in Redis for the list of `cache_warm_keys`. Nodes with one name share a list. The answer to a purge shows it, or, with the default, the host name and port.";
     }

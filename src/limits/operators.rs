@@ -49,6 +49,45 @@ pub const ADMIN_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 pub const PURGE_BODY_BYTES_MAX: usize = 256 * KIB;
 /// Items that one purge may name: each may be purged under two schemes, for `GET` and for `QUERY`.
 pub const PURGE_NAMES_MAX: usize = PURGE_SCOPES_MAX / 4;
+/// The largest content of a message in `purge_stream`: that of a `POST /purge`.
+pub const PURGE_MESSAGE_BYTES_MAX: usize = PURGE_BODY_BYTES_MAX;
+/// The longest name of `purge_stream`.
+pub const PURGE_STREAM_NAME_BYTES_MAX: usize = 256;
+/// Messages that one read of `purge_stream` returns at most.
+pub const PURGE_STREAM_BATCH: usize = 128;
+/// Time for which one read waits for a message.
+pub const PURGE_STREAM_BLOCK: Duration = Duration::from_secs(5);
+/// Time for which Redis may take for any other command about the stream, and beyond the wait of a
+/// read.
+pub const PURGE_STREAM_REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The first pause after a failure, which doubles each time.
+pub const PURGE_STREAM_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// The longest pause after a failure.
+pub const PURGE_STREAM_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Interval, less a random part of up to a half, at which a node looks at the consumer group: its
+/// lag, and the messages of dead nodes.
+pub const PURGE_STREAM_UPKEEP: Duration = Duration::from_secs(5);
+/// The least pause before unconfirmed purges are repeated.
+pub const PURGE_STREAM_REPEAT_MIN: Duration = Duration::from_secs(5);
+/// The part of this pause for each batch of them, so that many cost little of the time.
+pub const PURGE_STREAM_REPEAT_BATCH: Duration = Duration::from_millis(100);
+/// The longest pause before unconfirmed purges are repeated.
+pub const PURGE_STREAM_REPEAT_MAX: Duration = Duration::from_secs(20);
+/// Time since the last delivery of a message after which another node takes it over. A live node
+/// repeats its messages before.
+pub const PURGE_STREAM_IDLE: Duration = Duration::from_secs(60);
+/// Time since the last command of a consumer after which it is removed from the group, if it has no
+/// message.
+pub const PURGE_STREAM_CONSUMER_IDLE: Duration = Duration::from_secs(3600);
+/// Pending messages that one look at the group lists at once.
+pub const PURGE_STREAM_PENDING_LISTED: usize = 1000;
+/// Lists of pending messages that one look at the group reads at most.
+pub const PURGE_STREAM_PENDING_LISTS_MAX: usize = 64;
+/// Unconfirmed messages that a node repeats at most; older ones are acknowledged without a
+/// confirmation.
+pub const PURGE_STREAM_UNCONFIRMED_MAX: usize = 64 * 1024;
+/// Time for which the shutdown waits for the stream's consumer.
+pub const PURGE_STREAM_LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time in which the body of an operator's request must arrive.
 pub const OPERATOR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of an operator's input that an answer repeats, in escaped form.

@@ -109,6 +109,22 @@ impl Store {
         }
     }
 
+    /// Returns the client of Redis, for programs' streams.
+    pub fn redis_client(&self) -> Option<Client> {
+        self.redis.clone()
+    }
+
+    /// Returns a name of this process that no other process has.
+    pub fn node_label(&self) -> String {
+        format!("{}-{:016x}", self.shared.fleet.name, self.shared.fleet.id)
+    }
+
+    /// Returns the time after which a node that is cut off serves nothing from before, and is
+    /// registered no more.
+    pub fn registration_lifetime(&self) -> Duration {
+        self.shared.fleet.lifetime()
+    }
+
     /// Returns the state of every connection of this process to Redis, across all workers.
     pub fn connections(&self) -> Vec<ConnectionState> {
         self.board.as_ref().map(|board| board.snapshot(time::instant())).unwrap_or_default()

@@ -21,6 +21,8 @@ mod node;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod purge_stream;
+#[cfg(test)]
 mod relay;
 #[cfg(test)]
 mod restart;

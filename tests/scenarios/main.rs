@@ -77,6 +77,8 @@ mod proxy_protocol;
 #[cfg(test)]
 mod purge;
 #[cfg(test)]
+mod purge_stream;
+#[cfg(test)]
 mod purged_alone;
 #[cfg(test)]
 mod queries;

@@ -174,6 +174,27 @@ pub(crate) const GROUPS: &[(&str, &[(&str, &str)])] = &[
                 "cachewarp_purges_coarsened",
                 "Too many purges wait for Redis, so broader ones replace them: expect more misses.",
             ),
+            (
+                "cachewarp_purge_stream_messages",
+                "`malformed` and `oversized`: a writer of `purge_stream` has an error; the log has the identifiers. `deleted`: raise the writer's `MAXLEN`. `unconfirmed`: find the node that confirms no purge. These metrics exist with `purge_stream`.",
+            ),
+            (
+                "cachewarp_purge_stream_repeats",
+                "`unconfirmed`: a node is cut off or has crashed. `unavailable`: look at Redis.",
+            ),
+            ("cachewarp_purge_stream_takeovers", "A node ended while it had messages; look for its cause."),
+            (
+                "cachewarp_purge_stream_interruptions",
+                "Redis fails, refuses a command, or has a key of another type; the log has the reason.",
+            ),
+            (
+                "cachewarp_purge_stream_lag",
+                "If it grows, purges come late: look at Redis, at unconfirmed purges and at the number of writes.",
+            ),
+            (
+                "cachewarp_purge_stream_pending",
+                "If it stays above zero, purges are not confirmed: see `cachewarp_purge_stream_repeats_total`.",
+            ),
             ("cachewarp_store_superseded", "Purges meet fetches in progress; no action."),
         ],
     ),

@@ -28,7 +28,9 @@ fn start(origin: &Origin, redis: &Redis) -> (Program, std::net::SocketAddr) {
         format!("--redis-url={}", redis.url()),
         format!("--routes-file={}", routes.path().display()),
     ];
-    let flags = ["--listen-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", &urls[0], &urls[1], &urls[2]];
+    let stream = "--purge-stream=cachewarp:purges";
+    let flags =
+        ["--listen-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", stream, &urls[0], &urls[1], &urls[2]];
     let program = Program::start(&Start { arguments: &flags, ..Start::default() });
     let mut addresses = program
         .await_line("serving")

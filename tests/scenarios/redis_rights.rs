@@ -89,7 +89,7 @@ fn acl_line() -> Vec<String> {
 }
 
 /// Starts a server with this user and these further rules.
-fn redis_with(rules: &[&str]) -> (Redis, String) {
+pub(crate) fn redis_with(rules: &[&str]) -> (Redis, String) {
     let redis = Redis::start();
     let words = acl_line();
     let words: Vec<_> = words.iter().map(String::as_str).chain(rules.iter().copied()).collect();

@@ -15,6 +15,7 @@ mod harness;
 #[path = "../fleet/node.rs"]
 #[expect(dead_code, reason = "the fleet on one server uses the rest of it")]
 mod node;
+mod purge_stream;
 mod purges;
 mod sentinel;
 

@@ -136,6 +136,12 @@ pub enum ConfigError {
     /// A name that could not be one part of a key.
     #[error("must be 1 to {} letters, digits, `-`, `.` and `_`", crate::limits::NODE_NAME_BYTES_MAX)]
     NodeName,
+    /// A name of a stream that is unprintable or too long.
+    #[error(
+        "must be `off`, or 1 to {} printable ASCII characters without spaces",
+        crate::limits::PURGE_STREAM_NAME_BYTES_MAX
+    )]
+    StreamName,
     /// A missing namespace: `http://localhost:8080` is a different API on each machine that shares
     /// the Redis.
     #[error("is required: the origin is on this machine, and Redis is not")]

@@ -74,6 +74,7 @@ impl ConfigError {
             | Self::CookieName(_)
             | Self::KeyPrefix
             | Self::NodeName
+            | Self::StreamName
             | Self::Token
             | Self::TokenFlag
             | Self::Log(_)

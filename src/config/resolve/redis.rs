@@ -17,6 +17,7 @@ use crate::config::urls;
 use crate::key::OriginBase;
 use crate::limits::{ENTRY_BYTES_MAX, REDIS_CONNECTIONS_MAX, REDIS_TIMEOUT_MAX, TIMEOUT_MAX, TIMEOUT_MIN};
 use crate::origin;
+use crate::purge_stream;
 use crate::redis::{self, Deployment, RedisAddress, Topology};
 use crate::store::Namespace;
 use crate::time::instant;
@@ -79,6 +80,18 @@ impl Resolver<'_> {
             self.note(Name::RedisPasswordFile, ConfigError::SecondPassword);
         }
         (None, Some(redis::PasswordFile { user: login.user_or_default(), path }))
+    }
+
+    /// Returns the stream of purges.
+    pub(in crate::config) fn purge_stream(
+        &mut self,
+        redis: Option<&Deployment>,
+    ) -> Option<Option<purge_stream::Options>> {
+        let stream = self.take(Name::PurgeStream, values::stream_name)?;
+        if stream.is_some() && redis.is_none() {
+            self.note(Name::PurgeStream, ConfigError::Requires(Name::RedisUrl));
+        }
+        Some(stream.map(|stream| purge_stream::Options { stream: stream.into() }))
     }
 
     fn redis_tls(&mut self) -> Option<tls::Options> {

@@ -37,7 +37,7 @@ use crate::routes::RouteTable;
 use crate::secret::SharedSecret;
 use crate::telemetry::access::{AccessFormat, AccessLogOptions, LoggedPath};
 use crate::telemetry::log;
-use crate::{admin, origin, policy, proxy, redis, server, store};
+use crate::{admin, origin, policy, proxy, purge_stream, redis, server, store};
 
 /// The options of every module, for the composition root.
 #[derive(Clone, Debug)]
@@ -62,6 +62,8 @@ pub struct Settings {
     pub drain_delay: Duration,
     /// The time for which a start waits for the first connection to Redis.
     pub redis_start_timeout: Duration,
+    /// The stream of purges, if the nodes read one.
+    pub purge_stream: Option<purge_stream::Options>,
     /// The options of the log.
     pub log: log::Options,
     /// The options of the access log.
@@ -160,6 +162,7 @@ impl Resolver<'_> {
             ..deployment
         });
         let namespace = self.namespace(&origin, redis.as_ref())?;
+        let purge_stream = self.purge_stream(redis.as_ref())?;
         let settings = Settings {
             listen_addr: server.addr,
             admin,
@@ -170,6 +173,7 @@ impl Resolver<'_> {
             proxy: self.proxy(requests_per_address_max, readiness)?,
             drain_delay: self.duration(Name::DrainDelay, FROM_ZERO)?,
             redis_start_timeout: self.duration(Name::RedisStartTimeout, FROM_ZERO)?,
+            purge_stream,
             log: self.log()?,
             access_log: self.access_log()?,
             workers: (0..workers)

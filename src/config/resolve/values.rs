@@ -14,8 +14,8 @@ use rustls::pki_types::ServerName;
 
 use crate::config::reporting::error::ConfigError;
 use crate::limits::{
-    KEY_HEADERS_MAX, KEY_PREFIX_BYTES_MAX, NODE_NAME_BYTES_MAX, SOCKET_MODE, SOCKET_PATH_BYTES_MAX,
-    TOKEN_BYTES_MAX,
+    KEY_HEADERS_MAX, KEY_PREFIX_BYTES_MAX, NODE_NAME_BYTES_MAX, PURGE_STREAM_NAME_BYTES_MAX, SOCKET_MODE,
+    SOCKET_PATH_BYTES_MAX, TOKEN_BYTES_MAX,
 };
 use crate::policy::{ContentTypes, IgnoredCookies, StatusError, StorableStatuses};
 use crate::quantity::{self, QuantityError, show_duration, show_size, split};
@@ -212,6 +212,16 @@ pub(in crate::config) fn node_name(text: &str) -> Result<String, ConfigError> {
 /// Reads the name of a namespace. `None` derives it from the origin.
 pub(in crate::config) fn namespace(text: &str) -> Result<Option<String>, ConfigError> {
     if text == "auto" { Ok(None) } else { node_name(text).map(Some) }
+}
+
+/// Reads the name of a stream; `off` is none.
+pub(in crate::config) fn stream_name(text: &str) -> Result<Option<String>, ConfigError> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+    match text {
+        "off" => Ok(None),
+        name if plain && (1..=PURGE_STREAM_NAME_BYTES_MAX).contains(&name.len()) => Ok(Some(name.to_owned())),
+        _ => Err(ConfigError::StreamName),
+    }
 }
 
 /// Reads the name in a server's certificate. `None` is the host of its URL.
@@ -435,6 +445,15 @@ mod tests {
         for text in ["", "a b", "a:b", "ü", "{a}", &"x".repeat(NODE_NAME_BYTES_MAX + 1)] {
             assert_eq!(node_name(text), Err(ConfigError::NodeName), "{text}");
             assert_eq!(namespace(text), Err(ConfigError::NodeName), "{text}");
+        }
+    }
+
+    #[test]
+    fn stream_names() {
+        assert_eq!(stream_name("off"), Ok(None));
+        assert_eq!(stream_name("{app}:purges"), Ok(Some("{app}:purges".to_owned())));
+        for text in ["", "a b", "a\n", "ü", &"x".repeat(PURGE_STREAM_NAME_BYTES_MAX + 1)] {
+            assert_eq!(stream_name(text), Err(ConfigError::StreamName), "{text}");
         }
     }
 
