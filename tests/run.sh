@@ -66,6 +66,9 @@ else
     say "cargo-deny is missing: licences, bans and sources of the dependencies are not checked"
 fi
 
+say "the files for operators"
+tests/packaging.sh
+
 say "one run of each bench"
 cargo bench --quiet --locked --profile dev -- --test
 

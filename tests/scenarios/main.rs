@@ -65,6 +65,8 @@ mod outages;
 #[cfg(test)]
 mod overload;
 #[cfg(test)]
+mod packaging;
+#[cfg(test)]
 mod pass_through;
 #[cfg(test)]
 mod pinned;
