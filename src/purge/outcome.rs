@@ -70,6 +70,7 @@ impl PurgeOutcome {
                     other_rules,
                     coarser,
                     replication,
+                    sync_refused,
                 }) => {
                     object.word("outcome", outcome.word());
                     object.number("nodes", (*nodes).into());
@@ -85,6 +86,9 @@ impl PurgeOutcome {
                     }
                     if *replication == Replication::Some {
                         object.word("replicas", "unconfirmed");
+                    }
+                    if let Some(refusal) = sync_refused {
+                        object.text("sync", &refusal.to_string(), usize::MAX);
                     }
                     if !coarser.is_empty() {
                         object.objects("coarser", coarser.iter(), |object, scope| match scope {
@@ -133,7 +137,7 @@ fn strength(strength: PurgeStrength) -> &'static str {
 mod tests {
     use super::*;
     use crate::purge::read;
-    use crate::redis::CommandError;
+    use crate::redis::{CommandError, ErrorKind};
     use crate::store::UrlPrefix;
 
     #[test]
@@ -190,6 +194,15 @@ mod tests {
                 None,
                 202,
                 r#""outcome":"not-everywhere","nodes":3,"confirmed":3,"replicas":"unconfirmed","found":"unknown""#,
+            ),
+            (
+                Ok(PurgeResult {
+                    sync_refused: Some(CommandError::Server(ErrorKind::NoPerm)),
+                    ..PurgeResult::counted(1, 0)
+                }),
+                Some(1),
+                202,
+                r#""outcome":"not-everywhere","nodes":1,"confirmed":0,"sync":"Redis refused the command (no-perm)","found":1"#,
             ),
             (
                 Err(PurgeError::Redis(CommandError::Closed)),

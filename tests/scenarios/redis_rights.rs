@@ -1,6 +1,8 @@
 //! Redis users with few rights: the ACL line of SECURITY.md, and users that lack a part of it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cachewarp::time::instant;
@@ -202,17 +204,75 @@ fn a_server_that_refuses_the_work_is_refusing() {
     }
 }
 
+/// Servers that answer `PING` and refuse writes for reasons that no setting of a test server causes.
 #[test]
-fn a_purge_without_channels_states_its_reason() {
-    let ((_redis, url), origin) = (redis_with(&["resetchannels"]), origin());
-    let node = Node::start(&origin, &url);
-    node.program.await_line("missing=\"channels\"");
-    until("a hit", || node.hits("/a"));
-    let purged = node.purge(r#"{"url":"http://test/a"}"#);
-    assert_eq!(purged.status, 503, "other nodes cannot be reached");
-    assert!(purged.text().contains("Redis refused the command (no-perm)"), "{}", purged.text());
-    let after = node.cache_status("/a");
-    assert!(!after.contains("; hit"), "{after}");
+fn each_refusal_of_a_write_has_its_line_and_advice() {
+    for (refusal, kind, advice) in [
+        ("-READONLY You can't write against a read only replica.\r\n", "kind=read-only", "is a replica"),
+        ("-MISCONF Redis is configured to save RDB snapshots\r\n", "kind=misconf", "its snapshot"),
+        ("-CLUSTERDOWN Hash slot not served\r\n", "kind=cluster-down", "a hash slot without a master"),
+        ("-ERR unknown command 'SET'\r\n", "kind=unknown-command", "lacks the command"),
+    ] {
+        let is_refusing = Arc::new(AtomicBool::new(false));
+        let refuses = Arc::clone(&is_refusing);
+        let redis = ScriptedRedis::respond(move |command| {
+            let reply = match command[0].as_str() {
+                "HELLO" => "-ERR unknown command 'HELLO'\r\n",
+                "PING" => "+PONG\r\n",
+                "GET" => "$-1\r\n",
+                "GETRANGE" | "INFO" => "$0\r\n\r\n",
+                "SET" if refuses.load(Ordering::Acquire) => refusal,
+                _ => "+OK\r\n",
+            };
+            Some(reply.into())
+        });
+        let node = Node::start(&origin(), &redis.url());
+        node.program.await_line("connected to Redis");
+        until("the pool to be up", || node.health() == CONNECTED);
+        is_refusing.store(true, Ordering::Release);
+        // A purge writes a tombstone.
+        let purge = || node.purge(r#"{"url":"http://test/a"}"#);
+        until("a refusal", || {
+            purge();
+            node.health() == REFUSING
+        });
+        let line = node.program.await_line("Redis refuses a command");
+        assert!(line.contains(kind) && line.contains(advice), "{line}");
+        is_refusing.store(false, Ordering::Release);
+        until("the end of the refusals", || {
+            purge();
+            node.health() == CONNECTED
+        });
+        let log = node.log();
+        for text in ["Redis refuses a command", "Redis accepts a command again"] {
+            assert_eq!(log.lines().filter(|line| line.contains(text)).count(), 1, "{log}");
+        }
+    }
+}
+
+/// Redis has the purge, and no node can be asked to confirm it. Each purge holds at this node at
+/// once, and at the others when their memory has forgotten its entries.
+#[test]
+fn a_purge_without_channels_is_accepted_and_unconfirmed() {
+    for rule in ["resetchannels", "-publish"] {
+        let ((_redis, url), origin) = (redis_with(&[rule]), origin());
+        let (node, other) = (Node::start(&origin, &url), Node::start(&origin, &url));
+        let orders = [
+            (r#"{"url":"http://test/a"}"#, "/a"),
+            (r#"{"tag":"t"}"#, "/b"),
+            (r#"{"prefix":"http://test/d"}"#, "/d"),
+            (r#"{"all":true}"#, "/c"),
+        ];
+        for (order, path) in orders {
+            until("a hit", || node.hits(path) && other.hits(path));
+            let purged = node.purge(order);
+            assert_eq!(purged.status, 202, "{rule}: {}", purged.text());
+            let reason = r#""outcome":"not-everywhere","nodes":1,"confirmed":0,"sync":"Redis refused the command (no-perm)""#;
+            assert!(purged.text().contains(reason), "{}", purged.text());
+            let after = node.cache_status(path);
+            assert!(!after.contains("; hit"), "{rule}: {order}: {after}");
+        }
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::store::purge::log::BulkPurge;
 use crate::store::purge::names::{PurgeError, PurgeResult, PurgeScope, PurgeStrength};
 use crate::store::purge::permit::StorePermit;
 use crate::store::purge::write::PurgeWriter;
+use crate::store::scripts::is_refused;
 use crate::store::together::together;
 use crate::time::{self, Timestamp};
 
@@ -46,7 +47,9 @@ impl Store {
             self.purge_in_process(scopes, strength);
         }
         let purged = self.purge_everywhere(scopes, &keys, strength).await?;
-        unconfirmed.confirmed();
+        if purged.sync_refused.is_none() {
+            unconfirmed.confirmed();
+        }
         Ok(purged)
     }
 
@@ -73,7 +76,14 @@ impl Store {
         tokio::time::sleep(redis.failover_grace()).await;
         let written_names: Vec<_> = scopes.iter().flat_map(|scope| writer.written_names(scope)).collect();
         let replication = redis.wait_replicated(topology, &written_names).await?;
-        let synced = fleet.sync(redis, &names, PURGE_ACK_TIMEOUT).await?;
+        let synced = match fleet.sync(redis, &names, PURGE_ACK_TIMEOUT).await {
+            // Redis has the purge, and this user may not publish: no node can be asked to confirm.
+            Err(error) if is_refused(error) => {
+                let sync_refused = Some(error);
+                return Ok(PurgeResult { coarser, replication, sync_refused, ..PurgeResult::counted(1, 0) });
+            }
+            synced => synced?,
+        };
         if synced.nodes > 0 && redis.fleet_channels().iter().all(FleetChannel::is_tracking) {
             return Ok(PurgeResult { coarser, replication, ..synced });
         }
@@ -185,7 +195,8 @@ impl Store {
     }
 }
 
-/// A purge that Redis has not confirmed. Unless it succeeds, it holds in this process.
+/// A purge that Redis has not confirmed. Unless it succeeds, it holds in this process until its
+/// repetition does.
 pub(in crate::store) struct UnconfirmedPurge<'a> {
     store: &'a Store,
     scopes: &'a [PurgeScope],

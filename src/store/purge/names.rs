@@ -55,6 +55,8 @@ pub struct PurgeResult {
     pub coarser: Vec<PurgeScope>,
     /// The replicas of Redis that have the purge.
     pub replication: Replication,
+    /// The refusal of Redis to publish the message that asks the nodes to confirm.
+    pub sync_refused: Option<CommandError>,
 }
 
 impl PurgeResult {
@@ -68,6 +70,7 @@ impl PurgeResult {
             other_rules: Vec::new(),
             coarser: Vec::new(),
             replication: Replication::All,
+            sync_refused: None,
         }
     }
 }
