@@ -70,6 +70,13 @@ impl ReloadableParts {
         Self { tls, token, routes, requests, waiting: Vec::new() }
     }
 
+    /// Refuses all reloads, because this process has no source of settings.
+    pub(super) fn refuse_reloads(&mut self) {
+        self.requests.close();
+        // Without its sender, an operator that waits has its answer.
+        while self.requests.try_recv().is_ok() {}
+    }
+
     /// Waits until an operator requests a reload. Cancel safe.
     pub(super) async fn awaited(&mut self) {
         match self.requests.recv().await {

@@ -43,7 +43,8 @@ impl ShutdownSignals {
 /// The parties of the main thread besides the workers.
 #[derive(Default)]
 pub struct ProcessControl {
-    /// The source of the settings for a reload. Without one, SIGHUP is ignored.
+    /// The source of the settings for a reload. Without one, SIGHUP is ignored, and `POST /reload` is
+    /// refused.
     pub settings: Option<SettingsSource>,
     /// The supervisor that started the process.
     pub supervisor: Supervisor,
@@ -60,6 +61,9 @@ impl RunningProxy {
     ) -> bool {
         let ShutdownSignals { runtime, mut terminate, mut interrupt, mut hangup, mut user_1, mut user_2 } =
             signals;
+        if control.settings.is_none() {
+            self.parts.refuse_reloads();
+        }
         runtime.block_on(async {
             control.supervisor.notify(ServiceState::Ready);
             let mut files = ticks(TLS_FILES_INTERVAL);

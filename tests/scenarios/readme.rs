@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::harness::{Answer, Client, Ended, Origin, Program, Proxy, Response, Start};
 
 const README: &str = include_str!("../../README.md");
+const ROUTES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/routes.toml");
 const COMPOSE: &str = include_str!("../../docker/docker-compose.yml");
 const NGINX: &str = include_str!("../../docker/origin/default.conf");
 
@@ -107,6 +108,7 @@ fn every_command_of_the_readme_works_in_the_demo() {
         (&["health"], "\"status\":\"ok\""),
         (&["check"], "origin_url"),
         (&["check", "--explain-headers", heads], "1 request with GET"),
+        (&["routes", "GET", &url, "--routes-file", ROUTES], "GET /quotes/EURUSD"),
     ];
     for (arguments, words) in runs {
         let arguments: Vec<_> = arguments.iter().copied().chain([listener.as_str(), &admin]).collect();
@@ -117,13 +119,24 @@ fn every_command_of_the_readme_works_in_the_demo() {
     let tried: BTreeSet<_> = runs.iter().map(|(arguments, _)| arguments[0]).chain(["demo"]).collect();
     let named = README.split("cachewarp ").skip(1).filter_map(|rest| {
         let word = rest.split(|letter: char| !letter.is_ascii_lowercase()).next()?;
-        ["check", "demo", "explain", "health", "inspect", "purge", "top"]
+        ["check", "demo", "explain", "health", "inspect", "purge", "reload", "routes", "top"]
             .into_iter()
             .find(|name| *name == word)
     });
     for command in named {
         assert!(tried.contains(command), "{command}");
     }
+}
+
+/// The demo has no file or variable to read again.
+#[test]
+fn a_reload_of_the_demo_is_refused_at_once() {
+    let demo = Demo::start().unwrap();
+    let metrics = demo.program.await_line("Metrics: ");
+    let admin = format!("--admin-addr={}", metrics.split('/').nth(2).unwrap());
+    let Ended { code, stdout, stderr } = Program::run(&["reload", &admin]);
+    assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
+    assert!(stderr.contains("the process is busy with other reloads, or has none"), "{stderr}");
 }
 
 #[test]

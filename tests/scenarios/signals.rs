@@ -1,12 +1,14 @@
 //! Signals and closed pipes: common events of shells and supervisors end no process and cut no
 //! request.
 
+use std::fs;
 use std::io;
 use std::process::{Command, Stdio};
 
 use crate::admin::TOKEN;
 use crate::harness::{Answer, Client, Gate, Origin, Program, Proxy, Start};
 
+const ROUTES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/routes.toml");
 const IGNORED: [&str; 2] = ["USR1", "USR2"];
 
 #[test]
@@ -53,8 +55,19 @@ fn a_command_with_a_closed_output_pipe_ends_silently() {
     let proxy = Proxy::start(&origin.url(), &[("explain_token", TOKEN)]);
     let admin = format!("--admin-addr={}", proxy.admin_addr());
     let (health, url) = (format!("http://{}/health", proxy.addr()), format!("http://{}/a", proxy.addr()));
-    let rows: [&[&str]; 8] = [
+    let heads = tempfile::NamedTempFile::new().unwrap();
+    fs::write(heads.path(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let heads = heads.path().to_str().unwrap();
+    let flags = ["--listen-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", "--redis-url=off"];
+    let program = Program::start(&Start { arguments: &flags, ..Start::default() });
+    let line = program.await_line("serving");
+    let own = line.split("admin=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    let own = format!("--admin-addr={own}");
+    let rows: [&[&str]; 11] = [
         &["check"],
+        &["check", "--explain-headers", heads],
+        &["routes", "GET", "http://test/a", "--routes-file", ROUTES],
+        &["reload", &own],
         &["--help"],
         &["--version"],
         &["health", "--url", &health],

@@ -54,6 +54,24 @@ fn a_misused_command_reports_its_own_errors() {
 `cachewarp top --help` describes the command.",
         ),
         (
+            &["routes", "GET"],
+            "cannot run `cachewarp routes`:
+  the following required arguments were not provided: <URL>
+`cachewarp routes --help` describes the command.",
+        ),
+        (
+            &["routes", "GET", "http://a/"],
+            "cannot run `cachewarp routes`:
+  routes_file is not set
+`cachewarp routes --help` describes the command.",
+        ),
+        (
+            &["reload", "now"],
+            "cannot run `cachewarp reload`:
+  reload does not take the argument \"now\"
+`cachewarp reload --help` describes the command.",
+        ),
+        (
             &["purg", "--all"],
             "cannot read the command line:
   \"purg\" is neither a command nor the value of a flag; did you mean `purge`?
