@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::activity::ConnectionActivity;
 use super::framing::{ByteRepair, FramingError, RequestFraming};
 use super::metrics::ConnectionGuard;
+use super::sent_frames::SentFrames;
 use crate::limits::CLIENT_GATHERED_BYTES_MAX;
 
 thread_local! {
@@ -40,6 +41,8 @@ pub(super) struct WatchedSocket<S> {
     half_closed: bool,
     /// `None` where the protocol frames itself.
     framing: Option<RequestFraming>,
+    /// The written frames of HTTP/2.
+    sent_frames: Option<SentFrames>,
     activity: Arc<ConnectionActivity>,
     guard: ConnectionGuard,
 }
@@ -59,6 +62,7 @@ impl<S> WatchedSocket<S> {
             repair: &[],
             half_closed: false,
             framing: Some(RequestFraming::default()),
+            sent_frames: None,
             activity,
             guard,
         }
@@ -73,7 +77,8 @@ impl<S> WatchedSocket<S> {
     ) -> Self {
         activity.vouch_for_all();
         guard.received(replay.len());
-        Self { stream, replay, repair: &[], half_closed: false, framing: None, activity, guard }
+        let sent_frames = Some(SentFrames::default());
+        Self { stream, replay, repair: &[], half_closed: false, framing: None, sent_frames, activity, guard }
     }
 
     /// Passes received bytes to framing, up to the first that needs a repair. Framing ends once the
@@ -132,11 +137,19 @@ impl<S> WatchedSocket<S> {
         Ok(())
     }
 
-    /// Counts the bytes that the socket accepted.
-    fn wrote(&self, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    /// Counts the bytes of these pieces that the socket accepted.
+    fn wrote(&mut self, pieces: &[IoSlice<'_>], wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = wrote {
             self.activity.wrote(bytes);
             self.guard.sent(bytes);
+            if let Some(frames) = &mut self.sent_frames {
+                let mut left = bytes;
+                for piece in pieces {
+                    let written = piece.get(..left.min(piece.len())).unwrap_or_default();
+                    left -= written.len();
+                    self.guard.reset_malformed(frames.read(written));
+                }
+            }
         }
         wrote
     }
@@ -195,7 +208,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedSocket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.activity.writes();
         let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.wrote(wrote)
+        self.wrote(&[IoSlice::new(buf)], wrote)
     }
 
     fn poll_write_vectored(
@@ -208,7 +221,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedSocket<S> {
             Some(all) => Pin::new(&mut self.stream).poll_write(cx, all),
             None => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
         });
-        self.wrote(wrote)
+        self.wrote(bufs, wrote)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -50,6 +50,7 @@ pub(super) struct Metrics {
     panics: Counter,
     cut: Counter,
     unread: Counters<HttpProtocol>,
+    malformed_streams: Counter,
 }
 
 impl Metrics {
@@ -89,6 +90,10 @@ impl Metrics {
                 "Responses cut because the client did not read them within client_body_timeout, by protocol.",
                 "protocol",
             ),
+            malformed_streams: registry.counter(
+                "cachewarp_client_malformed_streams",
+                "HTTP/2 streams that the server reset because their request is malformed.",
+            ),
         }
     }
 
@@ -104,6 +109,7 @@ impl Metrics {
             open: self.open.clone(),
             received: self.received.clone(),
             sent: self.sent.clone(),
+            malformed_streams: self.malformed_streams.clone(),
             _permit: permit,
             address_permit,
         }
@@ -145,6 +151,7 @@ pub(super) struct ConnectionGuard {
     open: Gauge,
     received: Counter,
     sent: Counter,
+    malformed_streams: Counter,
     _permit: OwnedSemaphorePermit,
     address_permit: Option<AddressPermit>,
 }
@@ -163,6 +170,13 @@ impl ConnectionGuard {
     /// Counts bytes to the client.
     pub(super) fn sent(&self, bytes: usize) {
         self.sent.add(bytes as u64);
+    }
+
+    /// Counts streams that are reset for a malformed request.
+    pub(super) fn reset_malformed(&self, streams: u64) {
+        if streams > 0 {
+            self.malformed_streams.add(streams);
+        }
     }
 }
 

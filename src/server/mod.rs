@@ -29,6 +29,7 @@ mod pace;
 mod panics;
 mod proxied;
 pub mod proxy_header;
+mod sent_frames;
 mod serve;
 mod service;
 mod silent;

@@ -4,7 +4,7 @@
 use std::net::TcpStream;
 
 use crate::harness::frames::{
-    CONTINUATION, END_HEADERS, END_STREAM, Frame, HEADERS, Http2, RST_STREAM, block, status,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, Http2, PING, RST_STREAM, block, status,
 };
 use crate::harness::{Answer, Client, Gate, Origin, Proxy, Then, client, until};
 
@@ -235,6 +235,29 @@ fn a_target_that_is_no_http_url_is_refused() {
     assert_eq!(origin.connections(), 0);
 }
 
+/// h2 resets the stream; the connection goes on.
+#[test]
+fn over_http2_a_target_that_no_url_has_is_reset_and_counted() {
+    let origin = Origin::start();
+    origin.answer("/a", Answer::json("{}"));
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let mut client = Http2::connect(proxy.addr());
+    for (stream, path) in [(1, "/a?b=\"c\""), (3, "/a?<"), (5, "/a`")] {
+        client.get(stream, path).unwrap();
+        let end = loop {
+            let frame = client.next().expect("a frame");
+            if frame.stream == stream {
+                break frame;
+            }
+        };
+        assert_eq!((end.kind, end.payload), (RST_STREAM, vec![0, 0, 0, 1]), "{path}");
+    }
+    client.get(7, "/a").unwrap();
+    assert_eq!(answer_on(&mut client, 7), 200);
+    assert_eq!(proxy.metric("cachewarp_client_malformed_streams_total"), 3.0);
+    assert_eq!(origin.count("/a"), 1);
+}
+
 /// Returns the status of the answer on a stream.
 fn answer_on(client: &mut Http2, on: u32) -> u16 {
     loop {
@@ -373,6 +396,46 @@ fn a_fetch_that_no_client_reads_ends() {
     piece.open();
     ended.await_arrivals(rows.len());
     ended.open();
+}
+
+/// The client sends its content unasked, and the proxy has it before the origin answers.
+#[test]
+fn over_http2_a_final_response_comes_before_the_upload_that_expects_continue() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    let at_gate = gate.clone();
+    origin.script("/refused", move |exchange| {
+        at_gate.pass();
+        let body = if exchange.is_quiet()? { "quiet" } else { "sent!" };
+        exchange.write(format!(
+            "HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nContent-Length: 5\r\n\r\n{body}"
+        ))?;
+        Ok(Then::Close)
+    });
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let mut client = Http2::connect(proxy.addr());
+    let fields = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "test"),
+        (":path", "/refused"),
+        ("expect", "100-continue"),
+        ("content-length", "5"),
+    ];
+    client.send(HEADERS, END_HEADERS, 1, &block(&fields)).unwrap();
+    client.send(DATA, END_STREAM, 1, b"hello").unwrap();
+    client.send(PING, 0, 0, &[0; 8]).unwrap();
+    gate.await_arrivals(1);
+    while client.next().expect("a reply to PING").kind != PING {}
+    gate.open();
+    let mut next = |kind| loop {
+        let frame = client.next().expect("a frame");
+        if frame.stream == 1 && (frame.kind == kind || frame.kind == RST_STREAM) {
+            return frame;
+        }
+    };
+    assert_eq!(status(&next(HEADERS).payload), 401, "no 100 before it");
+    assert_eq!(next(DATA).payload, b"quiet");
+    assert_eq!(origin.seen("/refused")[0].field("expect"), Some("100-continue"));
 }
 
 #[test]

@@ -73,6 +73,10 @@ pub(crate) const GROUPS: &[(&str, &[(&str, &str)])] = &[
                 "cachewarp_client_refusals",
                 "`slow-head` and `malformed` are scanners or broken clients; `ambiguous-framing` can be an attempt at request smuggling; `proxy-header` is a trusted proxy that sends no PROXY header.",
             ),
+            (
+                "cachewarp_client_malformed_streams",
+                "Clients write targets that no URL has, such as `\"` in a query, or break HTTP/2 otherwise.",
+            ),
             ("cachewarp_client_answers_cut", "Clients read too slowly for `client_body_timeout`."),
             (
                 "cachewarp_client_connections_cut",
