@@ -66,6 +66,10 @@ else
     say "cargo-deny is missing: licences, bans and sources of the dependencies are not checked"
 fi
 
+# The scenario promtool_finds_no_fault needs it; it is part of Prometheus.
+if ! command -v promtool >/dev/null 2>&1; then
+    say "promtool is missing: the format of the metrics is checked by our own reader alone"
+fi
 say "the files for operators"
 tests/packaging.sh
 

@@ -137,18 +137,20 @@ fn a_purge_after_a_restart_waits_for_the_nodes_that_connect_again() {
     }
 }
 
-/// Without Redis, a node with `memory_alone_max=0` serves nothing from memory.
+/// Without Redis, a node with `memory_alone_max=0` serves nothing from memory: a write at another
+/// node, which cannot reach it, holds there as well.
 #[test]
 fn memory_serves_nothing_alone_if_it_must_not() {
     let (origin, mut redis) = (origin(OLD), Redis::start());
     let flags = ["--redis-timeout=50ms", "--memory-alone-max=0", "--cache-memory-ttl=0"];
-    let node = start(&origin, &redis.url(), "one", &flags);
-    await_fleet(&node, 1);
-    warm(&[&node]);
+    let [one, two] = ["one", "two"].map(|name| start(&origin, &redis.url(), name, &flags));
+    await_fleet(&one, 2);
+    warm(&[&one, &two]);
     redis.kill();
     answer(&origin, NEW);
+    assert_eq!(one.connect().request("POST", "/a", &[("Content-Length", "0")]).status, 200);
     let begun = instant();
     while begun.elapsed() < Duration::from_millis(1_500) {
-        assert_eq!(get(&node).text(), NEW);
+        assert_eq!([get(&one).text(), get(&two).text()], [NEW; 2]);
     }
 }

@@ -468,7 +468,7 @@ fn a_failure_that_the_leader_may_have_caused_is_not_shared() {
         let (origin, gate) = (Origin::start(), Gate::new());
         let first = gate.clone();
         origin.script(path, move |exchange| {
-            if exchange.request.field("x-junk").is_none() {
+            if exchange.request.field("referer").is_none() {
                 return Answer::json_with(&[("Cache-Control", "max-age=60")], "{}").give(exchange);
             }
             first.pass();
@@ -477,7 +477,8 @@ fn a_failure_that_the_leader_may_have_caused_is_not_shared() {
         });
         let proxy = Proxy::start(&origin.url(), &[]);
         let mut leader = proxy.connect();
-        leader.send_head("GET", path, &[("X-Junk", &"x".repeat(20_000))]);
+        // A field with which requests share a fetch.
+        leader.send_head("GET", path, &[("Referer", &"x".repeat(20_000))]);
         gate.await_arrivals(1);
         let mut followers = waiting_clients(&proxy, path, 6);
         proxy.await_askers(7);

@@ -1,13 +1,15 @@
 //! The life cycle of a process: start, readiness, reload, drain, and its supervisor.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
+use cachewarp::time;
 use tempfile::NamedTempFile;
 
 use crate::harness::{
@@ -517,5 +519,27 @@ fn the_first_response_of_a_process_is_stored_in_redis() {
         assert_eq!(proxy.get(&path).cache_status(), "CacheWarp; fwd=uri-miss; stored");
         until("the response to be stored", || redis.keys().len() == number + 1);
         assert!(proxy.get(&path).cache_status().starts_with("CacheWarp; hit"));
+    }
+}
+
+/// A Redis that accepts connections and never replies delays the start by `redis_start_timeout`, and
+/// not by the time of a connect.
+#[test]
+fn a_silent_redis_delays_a_start_for_a_bounded_time() {
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let redis = format!("redis://{}", silent.local_addr().unwrap());
+    let origin = Origin::start();
+    origin.answer("/a", Answer::json("{}"));
+    for (timeout, least) in [("0", Duration::ZERO), ("1s", Duration::from_secs(1))] {
+        let begun = time::instant();
+        let settings = [
+            ("redis_url", redis.as_str()),
+            ("cache_namespace", "test"),
+            ("redis_connect_timeout", "1h"),
+            ("redis_start_timeout", timeout),
+        ];
+        let proxy = Proxy::start(&origin.url(), &settings);
+        assert_eq!(proxy.get("/a").status, 200, "{timeout}");
+        assert!(begun.elapsed() >= least, "{timeout}");
     }
 }
