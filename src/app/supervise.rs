@@ -43,8 +43,8 @@ impl ShutdownSignals {
 /// The parties of the main thread besides the workers.
 #[derive(Default)]
 pub struct ProcessControl {
-    /// The source of the settings for a reload. Without one, SIGHUP is ignored, and `POST /reload` is
-    /// refused.
+    /// The source of the settings for a reload. Without one, the process ignores SIGHUP and refuses
+    /// `POST /reload`.
     pub settings: Option<SettingsSource>,
     /// The supervisor that started the process.
     pub supervisor: Supervisor,

@@ -204,7 +204,7 @@ fn a_server_that_refuses_the_work_is_refusing() {
     }
 }
 
-/// Servers that answer `PING` and refuse writes for reasons that no setting of a test server causes.
+/// The servers answer `PING`, and refuse writes for reasons that no test server can be given.
 #[test]
 fn each_refusal_of_a_write_has_its_line_and_advice() {
     for (refusal, kind, advice) in [

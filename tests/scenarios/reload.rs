@@ -522,8 +522,8 @@ fn the_first_response_of_a_process_is_stored_in_redis() {
     }
 }
 
-/// A Redis that accepts connections and never replies delays the start by `redis_start_timeout`, and
-/// not by the time of a connect.
+/// A Redis that accepts connections and never replies delays the start by `redis_start_timeout`,
+/// and not by the time of a connect.
 #[test]
 fn a_silent_redis_delays_a_start_for_a_bounded_time() {
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
