@@ -70,6 +70,7 @@ fi
 if ! command -v promtool >/dev/null 2>&1; then
     say "promtool is missing: the format of the metrics is checked by our own reader alone"
 fi
+
 say "the files for operators"
 tests/packaging.sh
 
