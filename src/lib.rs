@@ -32,6 +32,7 @@ pub mod request_fields;
 pub mod request_id;
 pub mod resp;
 pub mod routes;
+pub mod sealing;
 pub mod secret;
 pub mod server;
 pub mod store;

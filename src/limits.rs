@@ -9,6 +9,7 @@ mod operators;
 mod origin;
 mod redis;
 mod routes;
+mod sealing;
 mod settings;
 mod store;
 
@@ -18,6 +19,7 @@ pub use operators::*;
 pub use origin::*;
 pub use redis::*;
 pub use routes::*;
+pub use sealing::*;
 pub use settings::*;
 pub use store::*;
 

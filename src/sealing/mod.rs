@@ -1,0 +1,25 @@
+//! Sealing: authenticated encryption of the values in Redis, and the files with its keys.
+//!
+//! A seal is AES-256-GCM-SIV (RFC 8452). Its nonce has 96 random bits from the operating system;
+//! a nonce that comes twice reveals only whether two equal values were sealed.
+//!
+//! **Always:** no output shows a key, and the program wipes the bytes of a key file after use.
+
+mod key_file;
+mod keys;
+mod nonce;
+mod shared;
+mod value;
+
+pub use key_file::{KeyFileError, KeyFileFault};
+pub use keys::{KeyNumber, SealError, SealKey, SealKeys, UnsealError};
+pub use nonce::SealNonce;
+pub use shared::SharedSealKeys;
+pub use value::SEAL_BYTES;
+
+/// Bytes of the nonce of a seal.
+pub const NONCE_BYTES: usize = 12;
+/// Bytes of the tag of a seal.
+pub const TAG_BYTES: usize = 16;
+/// Bytes of a key's number.
+pub const KEY_NUMBER_BYTES: usize = 4;
