@@ -62,6 +62,8 @@ fn bench(c: &mut Criterion) {
         namespace: Namespace::named("", "bench"),
         warm_keys: 0,
         node_name: "node".to_owned(),
+        entry_keys: cachewarp::sealing::SharedSealKeys::default(),
+        compression: cachewarp::entry::CompressionPolicy::Off,
         registered_name: "node".to_owned(),
     };
     let store = Store::open(StoreShared::new(options, &registry), None, &registry);

@@ -31,7 +31,7 @@ use tracing::{error, info, warn};
 use self::liveness::Liveness;
 use self::operators::{OperatorsShutdown, ServingWorker};
 use self::purge_events::read_purge_stream;
-use self::reload::{ReloadableParts, ReloadableTls};
+use self::reload::{ReloadableKeys, ReloadableParts, ReloadableTls};
 use self::routes_switch::RoutesSwitch;
 use crate::admin::{AdminService, ReloadQueue};
 use crate::answer_budget::AnswerHold;
@@ -100,7 +100,8 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
     }
     let tls = tls.zip(tls_options).map(|(listener, options)| ReloadableTls::new(listener, options));
     let switch = RoutesSwitch::new(routes.clone(), workers.len(), store.body_bytes_max);
-    let parts = ReloadableParts::new(tls, access.token.clone(), switch.clone(), requests);
+    let keys = ReloadableKeys::new(store.entry_keys.clone());
+    let parts = ReloadableParts::new(tls, access.token.clone(), keys, switch.clone(), requests);
     let liveness = Liveness::of(workers.len());
     let shared = ProcessShared {
         store: store::StoreShared::new(store.registered_at(addr.port()), &registry),

@@ -10,6 +10,7 @@
 use std::fs;
 use std::future::pending;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::sync::mpsc;
@@ -18,6 +19,7 @@ use tracing::{error, info, warn};
 use super::routes_switch::RoutesSwitch;
 use crate::admin::{ReloadOutcome, ReloadRequest};
 use crate::config::Settings;
+use crate::sealing::{SealKeys, SharedSealKeys};
 use crate::secret::SharedSecret;
 use crate::telemetry::log::LogFilter;
 use crate::tls::{ListenerOptions, ListenerTls};
@@ -39,6 +41,7 @@ impl SettingsSource {
 pub(super) struct ReloadableParts {
     pub(super) tls: Option<ReloadableTls>,
     pub(super) token: SharedSecret,
+    keys: ReloadableKeys,
     routes: RoutesSwitch,
     /// The operators that wait for a reload.
     requests: mpsc::Receiver<ReloadRequest>,
@@ -60,14 +63,64 @@ impl ReloadableTls {
     }
 }
 
+/// The keys that seal the entries in Redis, with the state of their file when it was read.
+pub(super) struct ReloadableKeys {
+    keys: SharedSealKeys,
+    file: Option<FileStamp>,
+}
+
+impl ReloadableKeys {
+    pub(super) fn new(keys: SharedSealKeys) -> Self {
+        let file = keys.file().as_ref().map(stamp);
+        Self { keys, file }
+    }
+
+    /// Returns the keys of new settings, if there is a key file. It is neither added nor removed
+    /// while the process runs: its nodes would not read their own entries.
+    fn prepare(&self, new: &SharedSealKeys) -> Result<Option<(PathBuf, Arc<SealKeys>)>, String> {
+        match (self.keys.file(), new.file().zip(new.get())) {
+            (Some(_), Some(new)) => Ok(Some(new)),
+            (None, None) => Ok(None),
+            (Some(_), None) | (None, Some(_)) => {
+                Err("entry_key_file was added or removed, which needs a restart".to_owned())
+            }
+        }
+    }
+
+    /// Replaces the keys.
+    fn install(&mut self, path: &PathBuf, keys: Arc<SealKeys>) {
+        self.file = Some(stamp(path));
+        self.keys.set(path, keys);
+    }
+
+    /// Reads the file again if it changed since the last look.
+    fn watch(&mut self) {
+        let Some(path) = self.keys.file() else { return };
+        let file = Some(stamp(&path));
+        if file == self.file {
+            return;
+        }
+        // An error is logged once: the next look compares with this state.
+        self.file = file;
+        match SealKeys::read(&path) {
+            Ok(keys) => {
+                info!(%keys, "reloaded the keys of entries, because their file changed");
+                self.keys.set(&path, Arc::new(keys));
+            }
+            Err(error) => error!(%error, "a changed key file cannot be used; the previous keys stay"),
+        }
+    }
+}
+
 impl ReloadableParts {
     pub(super) fn new(
         tls: Option<ReloadableTls>,
         token: SharedSecret,
+        keys: ReloadableKeys,
         routes: RoutesSwitch,
         requests: mpsc::Receiver<ReloadRequest>,
     ) -> Self {
-        Self { tls, token, routes, requests, waiting: Vec::new() }
+        Self { tls, token, keys, routes, requests, waiting: Vec::new() }
     }
 
     /// Refuses all reloads, because this process has no source of settings.
@@ -118,6 +171,7 @@ impl ReloadableParts {
             }
             (None, None) => None,
         };
+        let keys = self.keys.prepare(&settings.store.entry_keys)?;
         // The settings were checked, so this is the last step that can fail, and it never does.
         source.log.set(&settings.log.filter).map_err(|error| error.to_string())?;
         parts.push("log_level");
@@ -127,6 +181,10 @@ impl ReloadableParts {
             tls.listener.install(prepared);
             (tls.options, tls.files) = (options, files);
             parts.push("certificates");
+        }
+        if let Some((path, keys)) = keys {
+            self.keys.install(&path, keys);
+            parts.push("keys");
         }
         if self.routes.concerns(settings.routes.as_deref()) {
             let overrides = settings.routes.as_ref().map(|routes| routes.overrides()).unwrap_or_default();
@@ -139,8 +197,9 @@ impl ReloadableParts {
         Ok(parts)
     }
 
-    /// Reads the certificates again if one of their files changed since the last look.
+    /// Reads the certificates and the keys again if one of their files changed since the last look.
     pub(super) fn watch_files(&mut self) {
+        self.keys.watch();
         let Some(tls) = &mut self.tls else { return };
         let files = stamps(&tls.options);
         if files == tls.files {
@@ -159,7 +218,7 @@ impl ReloadableParts {
 
     /// Returns whether there is a file to watch.
     pub(super) fn has_files(&self) -> bool {
-        self.tls.is_some()
+        self.tls.is_some() || self.keys.file.is_some()
     }
 }
 
@@ -167,9 +226,10 @@ impl ReloadableParts {
 type FileStamp = (PathBuf, Option<(SystemTime, u64)>);
 
 fn stamps(options: &ListenerOptions) -> Vec<FileStamp> {
-    let stamp = |path: &PathBuf| {
-        let known = fs::metadata(path).and_then(|file| Ok((file.modified()?, file.len())));
-        (path.clone(), known.ok())
-    };
     options.files().map(stamp).collect()
+}
+
+fn stamp(path: &PathBuf) -> FileStamp {
+    let known = fs::metadata(path).and_then(|file| Ok((file.modified()?, file.len())));
+    (path.clone(), known.ok())
 }

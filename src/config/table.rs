@@ -211,6 +211,10 @@ settings! {
             "Namespace behind `redis_key_prefix`; its nodes share entries and purges. `auto` derives it from `origin_url`, spelled alike on all nodes. Otherwise a name of 1 to 64 letters, digits, `-`, `.` and `_`. Required if the origin is local and Redis is not.";
         PurgeStream "purge_stream" ValueForm::Text, "off",
             "Redis Stream whose messages are purge orders, by its exact name, without `redis_key_prefix`: `XADD cachewarp:purges * tag account:17`. One node takes each message, purges on every node and acknowledges it. `off` reads none.";
+        EntryKeyFile "entry_key_file" ValueForm::File, "",
+            "File with the keys that seal the entries in Redis (AES-256-GCM-SIV): a line `id:key` each, with a key from `openssl rand -base64 32`. The first key seals, and all open. The file is read again when it changes; nodes with other keys do not confirm purges.";
+        EntryCompression "entry_compression" ValueForm::Choice("zstd|off"), "zstd",
+            "Compression of entries in Redis: zstd at level 1, from 1 KiB on, if it saves a tenth. Memory holds the response as it is served.";
         NodeName "node_name" ValueForm::Text, "node",
             "Name of this node in Redis for the list of `cache_warm_keys`. Nodes with one name share a list. The answer to a purge shows it, or, with the default, the host name and port.";
     }

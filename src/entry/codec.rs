@@ -1,25 +1,27 @@
-//! The encoding of an entry. All numbers are big-endian.
+//! The encoding of an entry, as memory holds it. All numbers are big-endian. `packed.rs` has the
+//! forms of the same entry in Redis.
 //!
 //! ```text
 //!  at  bytes
 //!   0   20   magic, version, kind, key generation, time of a soft purge: `header.rs`
 //!  20    8   checksum: XXH3-64 of everything from byte 28 to the end
 //!  28   32   digest of the key
-//!  60        a response                                   a list of variants
-//!            60  8  response time, ms since the epoch      60  8  nonce
-//!            68  8  age on arrival, ms                     68  8  expires, ms since the epoch
-//!            76  8  freshness lifetime, ms                 76     names of selecting fields, each
-//!            84  8  stale-while-revalidate, ms                    behind its length (2 bytes)
-//!            92  8  stale-if-error, ms
-//!           100  8  purge generation: epoch
-//!           108  8  purge generation: count, read before the fetch
-//!           116  8  digest of the route's rules, 0 without a route
-//!           124  2  obligations, one bit each
-//!           126  2  status
-//!           128  4  length of the header block
-//!           132  4  length of the body
-//!           136  2  number of tags
-//!           138     tags, 16 bytes each; header block (`fields.rs`), then body
+//!  60    8   time after which no node uses the value, ms since the epoch
+//!  68        a response                                   a list of variants
+//!            68  8  response time, ms since the epoch      68  8  nonce
+//!            76  8  age on arrival, ms                     76  8  expires, ms since the epoch
+//!            84  8  freshness lifetime, ms                 84     names of selecting fields, each
+//!            92  8  stale-while-revalidate, ms                    behind its length (2 bytes)
+//!           100  8  stale-if-error, ms
+//!           108  8  purge generation: epoch
+//!           116  8  purge generation: count, read before the fetch
+//!           124  8  digest of the route's rules, 0 without a route
+//!           132  2  obligations, one bit each
+//!           134  2  status
+//!           136  4  length of the header block
+//!           140  4  length of the body
+//!           144  2  number of tags
+//!           146     tags, 16 bytes each; header block (`fields.rs`), then body
 //! ```
 //!
 //! A new layout has a new version number. Entries of another version are misses and leave the store
@@ -35,7 +37,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::{EncodeError, EntryError};
 use super::fields::FieldAdmission;
-use super::header::{self, CHECKSUM_FROM, ENTRY_VERSION, HEADER_BYTES, KIND_RESPONSE, KIND_VARIANTS, MAGIC};
+use super::header::{
+    self, CHECKSUM_END, CHECKSUM_FROM, ENTRY_VERSION, KIND_AT, KIND_RESPONSE, KIND_VARIANTS, MAGIC,
+};
 use super::value::{Entry, StoredValue, Variants};
 use super::{fields, written};
 use crate::entry::header::{EntryVersion, PurgeGeneration, TagDigest};
@@ -45,11 +49,13 @@ use crate::policy::{Obligations, RulesDigest, StoredFacts, Vary};
 use crate::time::{Timestamp, millis};
 
 /// Magic, version, kind.
-const PREFIX_BYTES: usize = 4;
+const PREFIX_BYTES: usize = KIND_AT + 1;
 /// Offset of the checksummed part.
-const CHECKED_FROM: usize = HEADER_BYTES;
+pub(super) const CHECKED_FROM: usize = CHECKSUM_END;
+/// Offset of the content: the part that a packed entry may compress and seal.
+pub(super) const CONTENT_FROM: usize = CHECKED_FROM + DIGEST_BYTES;
 /// Offset of the part whose layout depends on the kind.
-const KIND_FROM: usize = CHECKED_FROM + DIGEST_BYTES;
+const KIND_FROM: usize = CONTENT_FROM + 8;
 /// Bytes of the digest of a route's rules.
 const RULES_BYTES: usize = 8;
 /// Length of the fixed part of a response.
@@ -72,8 +78,21 @@ const _: () = assert!(ENTRY_HEAD_BYTES_MAX <= u32::MAX as usize);
 pub enum Provenance {
     /// Bytes from a store, read at this time: everything is checked.
     Store(Timestamp),
+    /// Bytes that a packed entry contained, read at this time: everything but the checksum is
+    /// checked, for the packed entry had its own.
+    Packed(Timestamp),
     /// Bytes from this process: already checked, or made by [`encode`].
     Process,
+}
+
+impl Provenance {
+    /// Returns the time of the read, if the bytes come from a store.
+    const fn read_at(self) -> Option<Timestamp> {
+        match self {
+            Self::Store(now) | Self::Packed(now) => Some(now),
+            Self::Process => None,
+        }
+    }
 }
 
 impl From<EntryError> for EncodeError {
@@ -150,6 +169,7 @@ fn begin_value(key: &CacheKey, kind: u8, version: &EntryVersion, more_bytes: usi
     let mut bytes = BytesMut::with_capacity(KIND_FROM + more_bytes);
     header::begin(kind, version.key_generation, &mut bytes);
     bytes.put_slice(key.digest());
+    bytes.put_u64(version.not_after.as_millis());
     bytes
 }
 
@@ -161,7 +181,7 @@ pub fn decode(key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Result<S
 /// Reads the purge generation at which an entry was stored, and its tags; `None` for a list of
 /// variants. The entry must have passed [`decode`].
 pub fn history(bytes: &[u8]) -> Option<(PurgeGeneration, impl Iterator<Item = TagDigest> + Clone + '_)> {
-    if bytes.get(PREFIX_BYTES - 1) != Some(&KIND_RESPONSE) {
+    if bytes.get(KIND_AT) != Some(&KIND_RESPONSE) {
         return None;
     }
     let mut rest = bytes.get(PURGE_GENERATION_FROM..)?;
@@ -177,7 +197,7 @@ pub fn history(bytes: &[u8]) -> Option<(PurgeGeneration, impl Iterator<Item = Ta
 
 /// Reads the time at which the entry's response was received; `None` for a list of variants.
 pub fn received(bytes: &[u8]) -> Option<Timestamp> {
-    if bytes.get(PREFIX_BYTES - 1) != Some(&KIND_RESPONSE) {
+    if bytes.get(KIND_AT) != Some(&KIND_RESPONSE) {
         return None;
     }
     Some(Timestamp::from_millis(bytes.get(KIND_FROM..)?.try_get_u64().ok()?))
@@ -247,7 +267,11 @@ fn open(key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Result<(u8, By
         return Err(EntryError::Checksum);
     }
     rest.advance(DIGEST_BYTES);
-    Ok((kind, rest))
+    let not_after = Timestamp::from_millis(rest.get_u64());
+    match provenance.read_at() {
+        Some(now) if now > not_after => Err(EntryError::Expired),
+        Some(_) | None => Ok((kind, rest)),
+    }
 }
 
 fn decode_response(mut rest: Bytes, spare: HeaderMap, provenance: Provenance) -> Result<Entry, EntryError> {
@@ -272,10 +296,8 @@ fn decode_response(mut rest: Bytes, spare: HeaderMap, provenance: Provenance) ->
     if block_bytes > ENTRY_HEAD_BYTES_MAX || block_bytes.checked_add(body_bytes) != Some(rest.len()) {
         return Err(EntryError::Length);
     }
-    let admission = match provenance {
-        Provenance::Store(_) => FieldAdmission::Checked(obligations),
-        Provenance::Process => FieldAdmission::Known,
-    };
+    let admission =
+        provenance.read_at().map_or(FieldAdmission::Known, |_| FieldAdmission::Checked(obligations));
     let head = fields::decode(rest.split_to(block_bytes), spare, admission)?;
     let facts = StoredFacts {
         received,
@@ -287,7 +309,7 @@ fn decode_response(mut rest: Bytes, spare: HeaderMap, provenance: Provenance) ->
         rules,
     };
     let entry = Entry { facts, status, head, body: rest };
-    if let Provenance::Store(now) = provenance {
+    if let Some(now) = provenance.read_at() {
         written::response(&entry)?;
         written::received(&entry.facts, now)?;
     }
@@ -313,7 +335,7 @@ fn decode_variants(mut rest: Bytes, provenance: Provenance) -> Result<Variants, 
         return Err(EntryError::Content);
     }
     let variants = Variants { nonce, expires, fields };
-    if let Provenance::Store(now) = provenance {
+    if let Some(now) = provenance.read_at() {
         written::expires(&variants, now)?;
     }
     Ok(variants)

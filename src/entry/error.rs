@@ -15,6 +15,18 @@ crate::labels! {
         OtherKey => "other-key",
         /// Changed since the entry was written.
         Checksum => "checksum",
+        /// Past the end with which it was stored.
+        Expired => "expired",
+        /// In plain text, although this node has keys.
+        Plain => "plain",
+        /// Sealed, although this node has no key.
+        Sealed => "sealed",
+        /// Sealed with a key that this node does not have.
+        UnknownKey => "unknown-key",
+        /// Not the value that was sealed: changed, or sealed for another key, kind or namespace.
+        Forged => "forged",
+        /// Compressed, and not to the size that it states.
+        Compression => "compression",
         /// Well-framed, with content that [`encode`](super::encode) never writes.
         Content => "content",
         /// A status that is never stored, or a body with a status that has none.

@@ -4,11 +4,12 @@
 //! ```text
 //!  at  bytes
 //!   0    2   "CW"
-//!   2    1   version: 3
-//!   3    1   kind: 1 response, 2 variants, 3 tombstone
+//!   2    1   version: 4
+//!   3    1   kind: 1 response, 2 variants, 3 tombstone; 64 more if the value is compressed,
+//!            and 128 more if it is sealed (`packed.rs`)
 //!   4    8   key generation: nonce of the last purge of the key before the value was stored, or 0
 //!  12    8   time of a soft purge, ms since the epoch, or 0
-//!  20    8   checksum
+//!  20    8   checksum; of a sealed value, the beginning of its nonce
 //! ```
 //!
 //! A purge of a key changes the key's generation: a hard purge writes a *tombstone* with a new
@@ -27,19 +28,24 @@ use crate::time::Timestamp;
 pub(super) const MAGIC: [u8; 2] = *b"CW";
 /// The version of the layout. Entries of another version are misses and leave the store when they
 /// expire.
-pub const ENTRY_VERSION: u8 = 3;
+pub const ENTRY_VERSION: u8 = 4;
 pub(super) const KIND_RESPONSE: u8 = 1;
 pub(super) const KIND_VARIANTS: u8 = 2;
 pub(super) const KIND_TOMBSTONE: u8 = 3;
 
+/// Offset of the kind.
+pub(super) const KIND_AT: usize = 3;
 /// Offset behind the key generation, which decides whether an entry may replace another.
 pub const KEY_GENERATION_END: usize = 4 + 8;
 /// Offset of the checksum, behind the time of a soft purge.
 pub(super) const CHECKSUM_FROM: usize = KEY_GENERATION_END + 8;
-/// Length of the whole header with the checksum: enough to tell an entry from any other.
-pub const HEADER_BYTES: usize = CHECKSUM_FROM + 8;
+/// Offset behind the checksum.
+pub(super) const CHECKSUM_END: usize = CHECKSUM_FROM + 8;
 /// Length of a tombstone: the header, and the time of the purge.
-const TOMBSTONE_BYTES: usize = HEADER_BYTES + 8;
+const TOMBSTONE_BYTES: usize = CHECKSUM_END + 8;
+/// Bytes that tell a value in Redis from any other: the header and the checksum, or the header and
+/// the whole nonce of a seal; and a whole tombstone.
+pub const HEADER_BYTES: usize = TOMBSTONE_BYTES;
 
 /// The generation of a key: it changes with every purge of the key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -82,8 +88,8 @@ impl fmt::Debug for TagDigest {
     }
 }
 
-/// The version that an entry is stored with: key generation, purge generation and tags.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The version that an entry is stored with: key generation, purge generation, tags and end.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryVersion {
     /// The key's generation before the fetch began.
     pub key_generation: KeyGeneration,
@@ -91,6 +97,20 @@ pub struct EntryVersion {
     pub generation: PurgeGeneration,
     /// The tags by which the entry can be purged.
     pub tags: Vec<TagDigest>,
+    /// The time after which no node uses the entry, even if a store still has it.
+    pub not_after: Timestamp,
+}
+
+impl Default for EntryVersion {
+    /// Returns the version of an entry that was never purged, without tags and without an end.
+    fn default() -> Self {
+        Self {
+            key_generation: KeyGeneration::NONE,
+            generation: PurgeGeneration::default(),
+            tags: Vec::new(),
+            not_after: Timestamp::from_millis(u64::MAX),
+        }
+    }
 }
 
 /// The decoded header of a stored value.
@@ -116,7 +136,7 @@ pub enum ValueKind {
 impl EntryHeader {
     /// Reads the header of a value; `None` if the value has another format or version.
     pub fn read(mut bytes: &[u8]) -> Option<Self> {
-        if bytes.len() < HEADER_BYTES || !bytes.starts_with(&[MAGIC[0], MAGIC[1], ENTRY_VERSION]) {
+        if bytes.len() < CHECKSUM_END || !bytes.starts_with(&[MAGIC[0], MAGIC[1], ENTRY_VERSION]) {
             return None;
         }
         bytes.advance(3);

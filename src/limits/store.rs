@@ -20,6 +20,18 @@ pub const ENTRY_BYTES_MAX: usize = entry_bytes_max(BODY_BYTES_MAX);
 pub const fn entry_bytes_max(body_bytes_max: usize) -> usize {
     ENTRY_FIXED_BYTES_MAX + ENTRY_HEAD_BYTES_MAX + body_bytes_max
 }
+/// The smallest content of an entry that is compressed for Redis. Below it, a frame saves less than
+/// the overhead of its key in Redis.
+pub const COMPRESSED_BYTES_MIN: usize = KIB;
+/// The largest content that is compressed: a hit in Redis decompresses it in the worker.
+pub const COMPRESSED_BYTES_MAX: usize = 2 * MIB;
+/// The level of zstd.
+pub const COMPRESSION_LEVEL: i32 = 1;
+/// The largest entry that a worker packs itself. A blocking thread packs a larger one, so that no
+/// other request waits for it.
+pub const PACKED_AT_ONCE_BYTES_MAX: usize = 64 * KIB;
+/// Time for which a node without keys writes no entry to Redis after it has read a sealed one.
+pub const SEALED_REMEMBERED: Duration = Duration::from_secs(60);
 /// Time by which the clock of the node that stored an entry may be ahead. Beyond it, the entry is
 /// refused.
 pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(60);

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::entry::{EntryDecoder, KeyGeneration};
+use crate::entry::{EntryDecoder, EntryPacker, KeyGeneration};
 use crate::key::CacheKey;
 use crate::limits::{FETCH_LEASE, REDIS_FULL_REMEMBERED, REDIS_START_POLL};
 use crate::redis::{Client, ConnectionState, Deployment, ServerState, StatsBoard, TrackingOptions};
@@ -43,6 +43,7 @@ pub struct Store {
     pub(super) board: Option<StatsBoard>,
     pub(super) fleet: Option<Rc<FleetListener>>,
     pub(super) decoder: EntryDecoder,
+    pub(super) packer: EntryPacker,
     pub(super) metrics: Rc<Metrics>,
     /// The time of the last `OOM` that this worker received.
     pub(super) no_room: Cell<Option<Instant>>,
@@ -100,6 +101,7 @@ impl Store {
             board,
             fleet,
             decoder: EntryDecoder::default(),
+            packer: EntryPacker::default(),
             metrics,
             no_room: Cell::new(None),
             log_renewed: Cell::new(None),

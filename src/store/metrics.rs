@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::entry::EntryError;
+use crate::sealing::SharedSealKeys;
 use crate::store::purge::state::PurgeState;
 use crate::store::tiers::memory::MemoryTier;
 use crate::telemetry::{Counter, Counters, Histograms, Registry};
@@ -203,6 +204,16 @@ pub(super) fn watch_memory(memory: &Arc<MemoryTier>, registry: &Registry) {
         "cachewarp_memory_evictions",
         "Entries that the memory tier removed to make room",
         move || held.evictions() as f64,
+    );
+}
+
+/// Registers the gauge of the seals of a key.
+pub(super) fn watch_seals(keys: &SharedSealKeys, registry: &Registry) {
+    let keys = keys.clone();
+    registry.sampled(
+        "cachewarp_entry_key_seals",
+        "Values that this process has sealed with the first key of entry_key_file",
+        move || keys.get().map_or(0.0, |keys| keys.seals() as f64),
     );
 }
 

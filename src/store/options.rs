@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::entry::CompressionPolicy;
 use crate::limits::REGISTERED_NAME_BYTES_MAX;
+use crate::sealing::SharedSealKeys;
 use crate::store::namespace::Namespace;
 
 /// The `node_name` of nodes without a name of their own.
@@ -26,6 +28,10 @@ pub struct Options {
     pub warm_keys: usize,
     /// The name of this node, under which it stores its hot keys.
     pub node_name: String,
+    /// The keys that seal the entries in Redis.
+    pub entry_keys: SharedSealKeys,
+    /// Whether entries in Redis are compressed.
+    pub compression: CompressionPolicy,
     /// The name of this node in the results of purges: a name that operators recognise.
     pub registered_name: String,
 }
@@ -65,6 +71,8 @@ mod tests {
             namespace: Namespace::named("", "t"),
             warm_keys: 0,
             node_name: node_name.to_owned(),
+            entry_keys: SharedSealKeys::default(),
+            compression: CompressionPolicy::Off,
             registered_name: String::new(),
         };
         assert_eq!(options("eu-1").registered_at(80).registered_name, "eu-1");

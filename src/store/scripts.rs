@@ -19,18 +19,18 @@ pub(super) struct RedisScript {
 /// was.
 pub(super) static STORE: RedisScript = RedisScript {
     text: include_str!("scripts/store.lua"),
-    digest: "925e188bd038c88dec34d5e4c7db49af3c0aa2ff",
+    digest: "93e46e73fbaaf81efd02383d4b10a4a6cdc7572d",
 };
 /// Purges a key softly.
 pub(super) static MARK_STALE: RedisScript = RedisScript {
     text: include_str!("scripts/mark_stale.lua"),
-    digest: "8868553afa36fe88b6198fe1cc60e0af851b66c1",
+    digest: "b5537c466004412f16eb4c15d2427a713b1718a0",
 };
 /// Replaces the value of a key by a tombstone: returns 1 if no other purge of the key can have come
 /// in the last [`FETCH_STORED_MAX`](crate::limits::FETCH_STORED_MAX).
 pub(super) static REPLACE: RedisScript = RedisScript {
     text: include_str!("scripts/replace.lua"),
-    digest: "36fdc76d28297aa38022b16736b1410f376d667c",
+    digest: "7955d4ecec5187d52659044db263e7b91f50f5e3",
 };
 /// Records a purge in the purge log, or creates the log if there is none: returns its value.
 pub(super) static PURGE_LOG: RedisScript = RedisScript {

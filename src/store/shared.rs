@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quick_cache::sync::Cache;
 
-use crate::entry::TagDigest;
+use crate::entry::{NamespaceDigest, TagDigest};
 use crate::key::CacheKey;
 use crate::limits::{DROPPED_REMEMBERED, MEMORY_ALONE_AFTER};
 use crate::redis::{Client, TrackedVersion, TrackingTable};
@@ -19,6 +19,7 @@ use crate::store::purge::state::PurgeState;
 use crate::store::purge::watch::InvalidationWatches;
 use crate::store::tiers::hot_keys::HotKeys;
 use crate::store::tiers::memory::MemoryTier;
+use crate::store::tiers::packing::SealedSeen;
 use crate::store::trust::EntryTrust;
 use crate::telemetry::Registry;
 use crate::time::{self, Timestamp};
@@ -37,6 +38,9 @@ pub struct StoreShared {
     /// The tags that writes of this process hold.
     pub(super) holds: Arc<HeldTags>,
     pub(super) runs: Arc<ServerRuns>,
+    /// The digest of the namespace, which the seal of an entry covers.
+    pub(super) namespace_digest: NamespaceDigest,
+    pub(super) sealed_seen: Arc<SealedSeen>,
     /// The times at which memory dropped an entry because Redis had pushed its invalidation; only
     /// the most recent ones.
     pub(super) dropped_at: Arc<Cache<u128, Timestamp>>,
@@ -56,6 +60,8 @@ impl StoreShared {
         let fleet = Arc::new(FleetMembership::new(&options.registered_name, options.memory_alone_max));
         let purges = PurgeState::new(Arc::clone(&tracking));
         metrics::watch_pending_purges(&purges, registry);
+        let namespace_digest = NamespaceDigest::of(options.namespace.as_str());
+        metrics::watch_seals(&options.entry_keys, registry);
         let hot = HotKeys::new(options.warm_keys).map(Arc::new);
         Self {
             options: Arc::new(options),
@@ -67,6 +73,8 @@ impl StoreShared {
             fleet,
             holds: Arc::default(),
             runs: Arc::default(),
+            namespace_digest,
+            sealed_seen: Arc::default(),
             dropped_at: Arc::new(Cache::new(DROPPED_REMEMBERED)),
             hot,
         }

@@ -136,6 +136,8 @@ impl Node {
             body_bytes_max: 1 << 20,
             memory_ttl,
             memory_alone_max: Duration::from_secs(300),
+            entry_keys: cachewarp::sealing::SharedSealKeys::default(),
+            compression: cachewarp::entry::CompressionPolicy::Zstd,
             registered_name: "node".to_owned(),
             namespace: Namespace::named("", "t"),
             warm_keys: 0,

@@ -150,7 +150,7 @@ impl Redis {
             for _, name in ipairs(redis.call('KEYS', '*')) do \
                 local head = redis.pcall('GETRANGE', name, 0, 3) \
                 local is_beside = string.find(name, 'clock$') or string.find(name, 'nodes$') or string.find(name, 'server$') or string.find(name, 'lease:') or string.find(name, 'vary:') \
-                if head ~= 'CW\\3\\3' and not is_beside then names[#names + 1] = name end \
+                if head ~= 'CW\\4\\3' and not is_beside then names[#names + 1] = name end \
             end \
             return names";
         let Value::Array(names) = self.command(&["EVAL", SCRIPT, "0"]) else { return Vec::new() };

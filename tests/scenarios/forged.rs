@@ -18,10 +18,12 @@ struct Forged {
     /// Seconds between the clock and a receipt in the future.
     ahead: u64,
     obligations: u16,
+    /// The time after which no node uses the entry.
+    end: u64,
     fields: &'static [(&'static str, &'static str)],
 }
 
-const PLAIN: Forged = Forged { status: 200, ahead: 0, obligations: 0, fields: &[] };
+const PLAIN: Forged = Forged { status: 200, ahead: 0, obligations: 0, end: u64::MAX, fields: &[] };
 
 fn key() -> CacheKey {
     let uri = http::Uri::from_static("/a");
@@ -45,9 +47,10 @@ impl Forged {
             head.put_slice(value.as_bytes());
         }
         let mut entry = BytesMut::new();
-        entry.put_slice(b"CW\x03\x01");
+        entry.put_slice(b"CW\x04\x01");
         entry.put_slice(&[0; 24]);
         entry.put_slice(key().digest());
+        entry.put_u64(self.end);
         for number in [time::now().as_millis() + self.ahead, 0, 60_000, 0, 0, 0xff, 0] {
             entry.put_u64(number);
         }
@@ -113,6 +116,7 @@ fn an_invalid_forged_entry_is_a_miss_and_leaves_the_connection_intact() {
         (Forged { status: 304, ..PLAIN }, "status"),
         (Forged { ahead: HOUR, ..PLAIN }, "time"),
         (Forged { obligations: 1 << 12, ..PLAIN }, "obligations"),
+        (Forged { end: time::now().as_millis() - HOUR, ..PLAIN }, "expired"),
     ] {
         let damaged = format!("cachewarp_entries_damaged_total{{reason=\"{reason}\"}}");
         let before = proxy.metric(&damaged);

@@ -77,6 +77,9 @@ impl SettingsReport {
             let value = match (name, text.as_str()) {
                 (Name::WorkerThreads, "auto") => format!("auto ({})", settings.workers.len()),
                 (Name::CacheNamespace, "auto") => format!("auto ({})", settings.store.namespace.as_str()),
+                (Name::EntryKeyFile, path) if let Some(keys) = settings.store.entry_keys.get() => {
+                    format!("{path} ({keys})")
+                }
                 (_, "") => "(none)".to_owned(),
                 (_, text) => shown(name, text),
             };

@@ -13,6 +13,7 @@ use crate::config::resolve::resolver::{FileChecks, Resolver};
 use crate::config::table::Name;
 use crate::limits::{ROUTE_ERRORS_SHOWN_MAX, ROUTES_FILE_BYTES_MAX};
 use crate::routes::RouteTable;
+use crate::sealing::{SealKeys, SharedSealKeys};
 use crate::tls;
 use crate::{origin, redis, server};
 
@@ -69,6 +70,21 @@ impl Resolver<'_> {
     fn check_tls(&mut self, options: &tls::Options, name: Name) {
         if let Err(error) = tls::connector(options, &[]) {
             self.note(name, ConfigError::File(error.to_string()));
+        }
+    }
+
+    /// Reads the key file, if there is one, and notes its errors.
+    pub(in crate::config) fn entry_keys(&mut self) -> Option<SharedSealKeys> {
+        let Some(path) = self.file(Name::EntryKeyFile)? else { return Some(SharedSealKeys::default()) };
+        if self.files == FileChecks::Unopened {
+            return Some(SharedSealKeys::default());
+        }
+        match SealKeys::read(&path) {
+            Ok(keys) => Some(SharedSealKeys::of_file(&path, keys)),
+            Err(error) => {
+                self.note(Name::EntryKeyFile, ConfigError::File(error.to_string()));
+                Some(SharedSealKeys::default())
+            }
         }
     }
 

@@ -24,6 +24,7 @@ use crate::config::resolve::workers::{WorkerSettings, WorkerShare};
 use crate::config::sources::raw::RawSettings;
 use crate::config::table::Name;
 use crate::config::urls;
+use crate::entry::CompressionPolicy;
 use crate::limits::{
     ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_PER_ADDRESS_MAX, BACKLOG_MAX, CONNECTIONS_MAX,
     CONNECTIONS_USUAL, MEMORY_BYTES_MAX, ON_WRITE_RATE_MAX, QUERY_BODY_BYTES_MAX, TIMEOUT_MAX, TIMEOUT_MIN,
@@ -130,6 +131,9 @@ const FROM_ZERO: RangeInclusive<Duration> = Duration::ZERO..=TIMEOUT_MAX;
 /// The values of `fetch_lease`.
 const FETCH_LEASES: [(&str, FetchLease); 3] =
     [("off", FetchLease::Off), ("on", FetchLease::On), ("adaptive", FetchLease::Adaptive)];
+/// The values of `entry_compression`.
+const COMPRESSIONS: [(&str, CompressionPolicy); 2] =
+    [("zstd", CompressionPolicy::Zstd), ("off", CompressionPolicy::Off)];
 /// The limits of a time-out that cannot be disabled.
 const TIMEOUT: RangeInclusive<Duration> = TIMEOUT_MIN..=TIMEOUT_MAX;
 
@@ -303,6 +307,8 @@ impl Resolver<'_> {
             memory_ttl: self.duration(Name::CacheMemoryTtl, FROM_ZERO)?,
             memory_alone_max: self.duration(Name::MemoryAloneMax, FROM_ZERO)?,
             namespace,
+            entry_keys: self.entry_keys()?,
+            compression: self.take(Name::EntryCompression, |text| values::choice(text, &COMPRESSIONS))?,
             warm_keys: self.number(Name::CacheWarmKeys, 0..=WARM_KEYS_MAX)?,
             registered_name: String::new(),
             node_name: self.take(Name::NodeName, values::node_name)?,

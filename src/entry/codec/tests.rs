@@ -46,6 +46,7 @@ fn version() -> EntryVersion {
         key_generation: KeyGeneration::new(),
         generation: PurgeGeneration { epoch: 3, count: 4 },
         tags,
+        not_after: NOW,
     }
 }
 
@@ -124,6 +125,20 @@ fn each_kind_of_damage_has_its_own_error() {
     assert_eq!(damage(&Bytes::from([&bytes[..90], &[0xff], &bytes[91..]].concat())), EntryError::Checksum);
     let other = encode(&key("/b"), &StoredValue::Response(entry()), &version()).unwrap();
     assert_eq!(damage(&other), EntryError::OtherKey, "another key's entry, intact");
+}
+
+#[test]
+fn a_value_past_its_end_is_refused() {
+    let later = Provenance::Store(NOW.plus(Duration::from_millis(1)));
+    for stored in both() {
+        let bytes = encode(&key("/a"), &stored, &version()).unwrap();
+        assert_eq!(decode(&key("/a"), &bytes, later), Err(EntryError::Expired));
+        assert!(decode(&key("/a"), &bytes, Provenance::Process).is_ok());
+        // The checksum covers the end.
+        let mut longer = bytes.to_vec();
+        longer[CONTENT_FROM] = 1;
+        assert_eq!(decode(&key("/a"), &longer.into(), later), Err(EntryError::Checksum));
+    }
 }
 
 #[test]

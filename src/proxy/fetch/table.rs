@@ -279,6 +279,8 @@ mod tests {
             namespace: store::Namespace::named("", "test"),
             warm_keys: 0,
             node_name: String::new(),
+            entry_keys: crate::sealing::SharedSealKeys::default(),
+            compression: crate::entry::CompressionPolicy::Off,
             registered_name: String::new(),
         };
         let registry = Registry::new();

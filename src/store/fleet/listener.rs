@@ -97,6 +97,12 @@ impl FleetListener {
         (Rc::new(fleet), requests)
     }
 
+    /// Returns the digest of what decides whether nodes use each other's entries: the routes of this
+    /// worker, and the keys.
+    pub(super) fn rules_digest(&self) -> u64 {
+        self.rules.get() ^ self.shared.options.entry_keys.get().map_or(0, |keys| keys.digest())
+    }
+
     /// Returns the channels to subscribe to.
     pub(in crate::store) fn channels(&self) -> Vec<Bytes> {
         vec![self.sync_channel.clone(), self.ack_channel.as_bytes().to_vec().into()]
@@ -140,7 +146,7 @@ impl FleetListener {
         let (node, workers) = (self.shared.fleet.id, self.shared.fleet.workers());
         for (_, SyncRequest { id, ack_channel, sent, .. }) in here {
             self.metrics.observe_staleness(ChangeKind::Purge, now.since(*sent));
-            let ack = SyncAck { id: *id, node, workers, rules: self.rules.get() };
+            let ack = SyncAck { id: *id, node, workers, rules: self.rules_digest() };
             // If this is lost, the purging node has timed out by then, or it repeats the purge.
             let _ = channel.publish(ack_channel.as_bytes(), ack.to_string().as_bytes()).await;
         }
@@ -223,7 +229,7 @@ impl TrackingListener for FleetListener {
             && let Some(ack) = SyncAck::parse(message)
             && let Some(acks) = self.tallies.borrow().get(&ack.id)
         {
-            acks.send_modify(|tally| tally.count(ack, self.rules.get()));
+            acks.send_modify(|tally| tally.count(ack, self.rules_digest()));
         }
     }
 }

@@ -352,7 +352,7 @@ mod tests {
     use http::{HeaderMap, StatusCode};
 
     use super::*;
-    use crate::entry::{self, Entry, EntryVersion, KeyGeneration, StoredValue};
+    use crate::entry::{self, Entry, EntryVersion, StoredValue};
     use crate::key::{CacheKey, Scheme, Target};
     use crate::policy::{Obligations, RulesDigest, StoredFacts};
     use crate::store::purge::log::PurgeStatus;
@@ -388,7 +388,7 @@ mod tests {
             head: HeaderMap::new(),
             body: Bytes::new(),
         });
-        let version = EntryVersion { key_generation: KeyGeneration::NONE, generation, tags: vec![tag()] };
+        let version = EntryVersion { generation, tags: vec![tag()], ..EntryVersion::default() };
         entry::encode(&CacheKey::of(&target()), &stored, &version).unwrap()
     }
 

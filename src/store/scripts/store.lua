@@ -3,7 +3,7 @@
 -- purge.
 local head = redis.pcall('GETRANGE', KEYS[1], 0, 11)
 local keep = tonumber(ARGV[3])
-if type(head) == 'string' and #head == 12 and string.sub(head, 1, 3) == 'CW\3' then
+if type(head) == 'string' and #head == 12 and string.sub(head, 1, 3) == 'CW\4' then
   local lineage = string.sub(head, 5, 12)
   if lineage ~= ARGV[1] then return 0 end
   if lineage ~= string.rep('\0', 8) then

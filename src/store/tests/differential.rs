@@ -101,7 +101,7 @@ impl Inputs {
 
     fn entry(&mut self) -> Vec<u8> {
         let kind = [1, 2, 3][self.rng.usize(..3)];
-        [&b"CW"[..], &[3, kind], &self.generation(), &[7; 20]].concat()
+        [&b"CW"[..], &[4, kind], &self.generation(), &[7; 20]].concat()
     }
 
     fn prefix(&mut self) -> Vec<u8> {
@@ -162,7 +162,7 @@ impl Inputs {
 
     /// Draws a value that the scripts did not write.
     fn foreign(&mut self) -> Vec<u8> {
-        self.choice(&["", "x", "1 zz 1 1 1\n", "CW\u{3}", "1 12 3 4 5", "1 ab 2\nbroken\n", "t", "ab 1 2"])
+        self.choice(&["", "x", "1 zz 1 1 1\n", "CW\u{4}", "1 12 3 4 5", "1 ab 2\nbroken\n", "t", "ab 1 2"])
     }
 }
 

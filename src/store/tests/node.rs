@@ -12,10 +12,12 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
 use super::replication::{HOST, MASTER, SENTINELS, SERVERS};
+use crate::entry::CompressionPolicy;
 use crate::redis::tests::network::as_node;
 use crate::redis::{
     Deployment, Endpoint, Options as RedisOptions, RedisAddress, Sentinels, StatsBoard, Topology,
 };
+use crate::sealing::SharedSealKeys;
 use crate::store::{Namespace, Options, Store, StoreShared};
 use crate::telemetry::Registry;
 use crate::time::simulated::{WallClock, by_clock};
@@ -147,6 +149,8 @@ fn open(options: &NodeOptions) -> (StoreShared, Vec<Rc<Store>>) {
         namespace: Namespace::named("", NAMESPACE),
         warm_keys: 0,
         node_name: format!("n{number}"),
+        entry_keys: SharedSealKeys::default(),
+        compression: CompressionPolicy::Zstd,
         registered_name: format!("n{number}"),
     };
     let shared = StoreShared::new(store_options, &Registry::new());

@@ -72,7 +72,7 @@ impl ScriptCall<'_> {
     /// Returns the first twelve bytes of an entry or a tombstone.
     fn entry_head(&mut self) -> Option<Vec<u8>> {
         let head = self.get()?.get(..12)?.to_vec();
-        head.starts_with(b"CW\x03").then_some(head)
+        head.starts_with(b"CW\x04").then_some(head)
     }
 }
 

@@ -10,7 +10,9 @@
 use bytes::Bytes;
 use tokio::time::sleep;
 
-use crate::entry::{Entry, EntryHeader, KeyGeneration, Provenance, StoredValue, ValueKind};
+use crate::entry::{
+    Entry, EntryError, EntryHeader, KeyGeneration, Provenance, StoredValue, UnpackedEntry, ValueKind,
+};
 use crate::key::{CacheKey, Target};
 use crate::limits::WARM_CONNECT_RETRY;
 use crate::redis::{Client, Command, CommandError, Reply, TrackedVersion};
@@ -21,7 +23,6 @@ use crate::store::purge::log::{PurgeLog, PurgeStatus};
 use crate::store::purge::verdict::{CheckedAt, Consistency, PurgeSnapshot, PurgeVerdict};
 use crate::store::tiers::memory::MemoryEntry;
 use crate::store::together::together;
-use crate::time;
 
 impl Store {
     /// Looks up `key` in memory and, unless memory may answer alone, in Redis. The lookup takes one
@@ -66,10 +67,11 @@ impl Store {
                     header => header.map_or(KeyGeneration::NONE, |header| header.key_generation),
                 };
                 // The bytes are decoded first: foreign bytes cause no reads of tags.
-                let Some(stored) = self.decoded(key, &bytes, Provenance::Store(time::now())) else {
+                let Some((entry, stored)) = self.unpacked(key, &bytes) else {
                     return Lookup { found: None, key_generation, completeness: Completeness::Complete };
                 };
-                match self.purge_status(redis, &bytes, target, snapshot, CheckedAt::NEVER).await {
+                let read = entry.as_read(&bytes);
+                match self.purge_status(redis, read, target, snapshot, CheckedAt::NEVER).await {
                     Ok((PurgeStatus::Purged, _)) => {
                         self.metrics.lookup(LookupOutcome::Purged);
                         if let Some(held) = held {
@@ -78,9 +80,14 @@ impl Store {
                         Lookup { found: None, key_generation, completeness: Completeness::Complete }
                     }
                     Ok((status, checked)) => {
-                        let found = FoundValue::with_status(stored, &bytes, status, Tier::Redis);
+                        let found = FoundValue::with_status(stored, read, status, Tier::Redis);
                         let checked = if status == PurgeStatus::Valid { checked } else { CheckedAt::NEVER };
-                        self.redis_lookup(key, &name, &bytes, found, &version, checked)
+                        let kept = || entry.to_keep(&bytes);
+                        Lookup {
+                            found: self.redis_found(key, &name, kept, found, &version, checked),
+                            key_generation,
+                            completeness: Completeness::Complete,
+                        }
                     }
                     Err(why) => Lookup { found: None, key_generation, completeness: Completeness::by(why) },
                 }
@@ -136,19 +143,14 @@ impl Store {
             let Ok((Reply::Bulk(bytes), version)) = redis.read(&Command::Get { key: &name }).await else {
                 return false;
             };
-            if self.decoded(key, &bytes, Provenance::Store(time::now())).is_none() {
-                return false;
-            }
+            let Some((entry, _)) = self.unpacked(key, &bytes) else { return false };
             match self.shared.trust_of(redis, &name, &version) {
-                Some(trust) => break (bytes, trust),
+                Some(trust) => break (entry.to_keep(&bytes), trust),
                 // The connection does not track yet, or the value changed after the read.
                 None => sleep(WARM_CONNECT_RETRY).await,
             }
         };
-        memory.insert(
-            key.short(),
-            MemoryEntry { bytes: Bytes::copy_from_slice(&bytes), trust, checked: CheckedAt::NEVER },
-        );
+        memory.insert(key.short(), MemoryEntry { bytes, trust, checked: CheckedAt::NEVER });
         true
     }
 
@@ -260,40 +262,34 @@ impl Store {
     }
 
     fn found(&self, key: &CacheKey, held: &MemoryEntry, status: PurgeStatus) -> Option<FoundValue> {
-        let stored = self.decoded(key, &held.bytes, Provenance::Process)?;
+        let stored = self.decoded(key, &held.bytes)?;
         let found = FoundValue::with_status(stored, &held.bytes, status, Tier::Memory)?;
         self.metrics.lookup(LookupOutcome::Memory);
         self.count_hit(key);
         Some(found)
     }
 
-    fn redis_lookup(
+    /// Returns the value that a lookup found in Redis; memory keeps its bytes.
+    fn redis_found(
         &self,
         key: &CacheKey,
         name: &[u8],
-        bytes: &Bytes,
+        bytes: impl FnOnce() -> Bytes,
         found: Option<FoundValue>,
         version: &TrackedVersion,
         checked: CheckedAt,
-    ) -> Lookup {
-        let key_generation = key_generation(bytes);
-        if let Some(found) = &found {
-            self.metrics.lookup(LookupOutcome::Redis);
-            self.observe_write_staleness(key, found);
-            self.count_hit(key);
-            if let Some(memory) = &self.shared.memory
-                && let Some(redis) = &self.redis
-                && let Some(trust) = self.shared.trust_of(redis, name, version)
-            {
-                // The bytes are copied: the reply is a slice that would keep the connection's whole
-                // read buffer alive.
-                memory.insert(
-                    key.short(),
-                    MemoryEntry { bytes: Bytes::copy_from_slice(bytes), trust, checked },
-                );
-            }
+    ) -> Option<FoundValue> {
+        let found = found?;
+        self.metrics.lookup(LookupOutcome::Redis);
+        self.observe_write_staleness(key, &found);
+        self.count_hit(key);
+        if let Some(memory) = &self.shared.memory
+            && let Some(redis) = &self.redis
+            && let Some(trust) = self.shared.trust_of(redis, name, version)
+        {
+            memory.insert(key.short(), MemoryEntry { bytes: bytes(), trust, checked });
         }
-        Lookup { found, key_generation, completeness: Completeness::Complete }
+        Some(found)
     }
 
     /// Observes the staleness of an entry that memory held until Redis pushed its invalidation.
@@ -308,13 +304,24 @@ impl Store {
         }
     }
 
-    /// Decodes stored bytes. Damaged bytes are a miss in this tier, and memory drops its entry.
-    fn decoded(&self, key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Option<StoredValue> {
-        let decoded = self.decoder.decode(key, bytes, provenance).inspect_err(|damage| {
-            self.metrics.damaged(*damage);
-            self.drop_from_memory(key);
-        });
-        decoded.ok()
+    /// Decodes the bytes of memory. Damaged bytes are a miss in this tier, and memory drops its
+    /// entry.
+    fn decoded(&self, key: &CacheKey, bytes: &Bytes) -> Option<StoredValue> {
+        self.decoder
+            .decode(key, bytes, Provenance::Process)
+            .inspect_err(|damage| self.refuse(key, *damage))
+            .ok()
+    }
+
+    /// Unpacks and decodes the bytes of Redis. Damaged bytes are a miss in this tier, and memory
+    /// drops its entry.
+    fn unpacked(&self, key: &CacheKey, bytes: &Bytes) -> Option<(UnpackedEntry, StoredValue)> {
+        self.unpack(key, bytes).inspect_err(|damage| self.refuse(key, *damage)).ok()
+    }
+
+    fn refuse(&self, key: &CacheKey, damage: EntryError) {
+        self.metrics.damaged(damage);
+        self.drop_from_memory(key);
     }
 
     fn count_hit(&self, key: &CacheKey) {

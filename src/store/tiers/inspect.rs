@@ -15,6 +15,7 @@ use crate::store::lookup::{FoundValue, Tier};
 use crate::store::purge::log::PurgeStatus;
 use crate::store::purge::verdict::{CheckedAt, Consistency, PurgeSnapshot, PurgeVerdict};
 use crate::store::tiers::memory::MemoryEntry;
+#[cfg(test)]
 use crate::time;
 
 /// The content of both tiers for one key.
@@ -108,11 +109,14 @@ impl Store {
         {
             return TierContent::Purged(key_generation);
         }
-        let stored = match self.decoder.decode(key, &bytes, Provenance::Store(time::now())) {
-            Ok(stored) => stored,
+        let (entry, stored) = match self.unpack(key, &bytes) {
+            Ok(unpacked) => unpacked,
             Err(damage) => return TierContent::Damaged(damage),
         };
-        match self.purge_status(redis, &bytes, target, PurgeSnapshot::default(), CheckedAt::NEVER).await {
+        match self
+            .purge_status(redis, entry.as_read(&bytes), target, PurgeSnapshot::default(), CheckedAt::NEVER)
+            .await
+        {
             Ok((status, _)) => content(stored, &bytes, status, Tier::Redis, TierConfirmation::Confirmed),
             Err(_) => TierContent::Unavailable,
         }

@@ -6,5 +6,6 @@ pub(super) mod hot_keys;
 pub(super) mod inspect;
 pub(super) mod listing;
 pub(super) mod memory;
+pub(super) mod packing;
 pub(super) mod put;
 pub(super) mod warm;

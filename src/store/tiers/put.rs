@@ -14,7 +14,7 @@ use crate::entry::{
     self, EncodeError, EntryVersion, HEADER_BYTES, KEY_GENERATION_END, StoredValue, TagDigest,
 };
 use crate::key::CacheKey;
-use crate::limits::{FETCH_STORED_MAX, PURGE_LOG_KEPT, PURGE_LOG_RENEWED};
+use crate::limits::{CLOCK_AHEAD_MAX, FETCH_STORED_MAX, PURGE_LOG_KEPT, PURGE_LOG_RENEWED};
 use crate::redis::{Client, Command, CommandError, ErrorKind, Reply, TrackedVersion};
 use crate::store::handle::Store;
 use crate::store::purge::log::{TagGeneration, new_epoch};
@@ -64,6 +64,7 @@ impl Store {
             key_generation: permit.key_generation,
             generation: permit.generation,
             tags: tags.to_vec(),
+            not_after: time::now().plus(lifetime).plus(CLOCK_AHEAD_MAX),
         };
         let bytes = match entry::encode(key, stored, &version) {
             Ok(bytes) => bytes,
@@ -87,10 +88,14 @@ impl Store {
         }
         let in_flight = EntryTrust::InFlight(time::instant() + self.shared.options.memory_ttl);
         self.insert_unless_superseded(key, unchecked(bytes.clone(), in_flight), permit)?;
+        let Some(packed) = self.packed(key, &bytes, stored).await else {
+            self.metrics.write_lost();
+            return self.insert_unless_superseded(key, unchecked(bytes, self.untracked_trust()), permit);
+        };
         self.renew_log(redis).await;
         let name = self.name(key);
         let (written, ()) = tokio::join!(
-            self.write(redis, key, &name, &bytes, lifetime, permit),
+            self.write(redis, key, &name, &packed, lifetime, permit),
             self.ensure_tags(redis, tags, lifetime),
         );
         match written {
@@ -100,7 +105,7 @@ impl Store {
                 Err(PutRefusal::Superseded)
             }
             Ok(WriteOutcome::ReadBack(head, version)) => {
-                let is_ours = bytes.starts_with(&head) && head.len() == HEADER_BYTES;
+                let is_ours = packed.starts_with(&head) && head.len() == HEADER_BYTES;
                 match self.shared.trust_of(redis, &name, &version).filter(|_| is_ours) {
                     Some(trust) => {
                         let tags = self.shared.purges.unpurged_stamp(tags.iter().copied(), permit.generation);

@@ -1,7 +1,7 @@
 //! Warm restart: a node stores its hottest keys in Redis, and reads their entries into memory when
 //! it starts.
 //!
-//! Redis stores only digests, under one key per node, with an expiry. The node reads the entries
+//! Redis stores only digests, under one key per node, with an expiry; with keys, the list is sealed. The node reads the entries
 //! like a request does: missing or damaged entries are skipped, and the first lookup checks purges.
 //!
 //! A start waits at most [`WARM_CONNECT_TIMEOUT`] and [`WARM_TIMEOUT`] for this and ignores every
@@ -18,8 +18,14 @@ use tokio::time::{sleep, timeout};
 use crate::key::CacheKey;
 use crate::limits::{WARM_AT_ONCE, WARM_CONNECT_RETRY, WARM_CONNECT_TIMEOUT, WARM_KEPT, WARM_TIMEOUT};
 use crate::redis::{Client, Command, Reply};
+use crate::sealing::SealNonce;
 use crate::store::handle::Store;
 use crate::store::tiers::hot_keys::warm_list;
+
+/// The magic number and version of a sealed list.
+const SEALED_MAGIC: &[u8] = b"CWK\x01";
+/// The domain of the seal.
+const SEAL_DOMAIN: &[u8] = b"cw-warm-1";
 
 impl Store {
     /// Returns whether this node stores a list.
@@ -31,6 +37,7 @@ impl Store {
     pub async fn write_warm_list(&self) {
         if let (Some(redis), Some(hot)) = (&self.redis, &self.shared.hot)
             && let Some(list) = hot.list()
+            && let Some(list) = self.sealed_list(list)
         {
             // The pool counts failures.
             let _ = redis.set(&self.warm_name(), list, WARM_KEPT).await;
@@ -46,7 +53,7 @@ impl Store {
         let Ok(Some(list)) = timeout(WARM_CONNECT_TIMEOUT, self.read_warm_list(redis)).await else {
             return 0;
         };
-        let mut keys = warm_list(&list).unwrap_or_default();
+        let mut keys = self.opened_list(list).and_then(|list| warm_list(&list)).unwrap_or_default();
         keys.truncate(hot.wanted);
         hot.remember(&keys);
         let mut found = 0;
@@ -82,6 +89,26 @@ impl Store {
             }
             sleep(WARM_CONNECT_RETRY).await;
         }
+    }
+
+    /// Seals the list if this node has keys; `None` if a seal is not possible.
+    fn sealed_list(&self, list: Bytes) -> Option<Bytes> {
+        let Some(keys) = self.shared.options.entry_keys.get() else { return Some(list) };
+        let sealed = keys.seal_value(&SealNonce::draw()?, &self.warm_context(), &list);
+        Some([SEALED_MAGIC, &sealed.ok()?].concat().into())
+    }
+
+    /// Opens a sealed list, if this node has keys; `None` if the seal does not fit.
+    fn opened_list(&self, list: Bytes) -> Option<Bytes> {
+        let Some(keys) = self.shared.options.entry_keys.get() else { return Some(list) };
+        let opened = keys.open_value(&self.warm_context(), list.strip_prefix(SEALED_MAGIC)?);
+        Some(opened.ok()?.into())
+    }
+
+    /// Returns the bytes that the seal of a list covers.
+    fn warm_context(&self) -> Vec<u8> {
+        let namespace = self.shared.namespace_digest;
+        [SEAL_DOMAIN, namespace.as_bytes(), self.shared.options.node_name.as_bytes()].concat()
     }
 
     fn warm_name(&self) -> Vec<u8> {

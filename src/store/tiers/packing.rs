@@ -1,0 +1,133 @@
+//! The passage of an entry between memory and Redis: seals and compression.
+//!
+//! A node without keys that reads a sealed value shares Redis with nodes that have keys. For
+//! [`SEALED_REMEMBERED`] it writes no entry to Redis then, because those nodes refuse plain ones.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::header::CONTENT_ENCODING;
+use tracing::warn;
+
+use crate::entry::{
+    CompressionPolicy, EntryError, EntryPacker, EntrySeal, NamespaceDigest, PackError, PackedForm,
+    StoredValue, UnpackedEntry,
+};
+use crate::key::CacheKey;
+use crate::limits::{PACKED_AT_ONCE_BYTES_MAX, SEALED_REMEMBERED, entry_bytes_max};
+use crate::sealing::{SealKeys, SealNonce};
+use crate::store::handle::Store;
+use crate::time::{self, Timestamp};
+
+/// The last time at which this process, without keys, has read a sealed value.
+#[derive(Debug, Default)]
+pub(in crate::store) struct SealedSeen(AtomicU64);
+
+impl SealedSeen {
+    /// Notes a sealed value; returns whether the last one was long ago.
+    fn note(&self, now: Timestamp) -> bool {
+        let before = Timestamp::from_millis(self.0.swap(now.as_millis(), Ordering::Relaxed));
+        now.since(before) >= SEALED_REMEMBERED
+    }
+
+    fn is_recent(&self, now: Timestamp) -> bool {
+        let last = self.0.load(Ordering::Relaxed);
+        last != 0 && now.since(Timestamp::from_millis(last)) < SEALED_REMEMBERED
+    }
+}
+
+impl Store {
+    /// Unpacks and decodes a value of Redis.
+    pub(in crate::store) fn unpack(
+        &self,
+        key: &CacheKey,
+        stored: &Bytes,
+    ) -> Result<(UnpackedEntry, StoredValue), EntryError> {
+        let keys = self.shared.options.entry_keys.get();
+        let seal = keys.as_deref().map(|keys| self.seal_of(keys));
+        let content_max = entry_bytes_max(self.shared.options.body_bytes_max);
+        let entry = self.packer.unpack(key, stored, seal, content_max).inspect_err(|error| {
+            let is_sealed =
+                *error == EntryError::Sealed && PackedForm::of(stored) == Some(PackedForm::Sealed);
+            if is_sealed && self.shared.sealed_seen.note(time::now()) {
+                warn!(
+                    "other nodes seal their entries in Redis, and this node has no entry_key_file: \
+                     it neither reads nor writes entries there"
+                );
+            }
+        })?;
+        let provenance = entry.provenance(time::now());
+        let value = self.decoder.decode(key, entry.as_read(stored), provenance)?;
+        Ok((entry, value))
+    }
+
+    /// Packs an entry for Redis; `None` if it must not be written there.
+    pub(in crate::store) async fn packed(
+        &self,
+        key: &CacheKey,
+        entry: &Bytes,
+        value: &StoredValue,
+    ) -> Option<Bytes> {
+        let keys = self.shared.options.entry_keys.get();
+        if keys.is_none() && self.shared.sealed_seen.is_recent(time::now()) {
+            return None;
+        }
+        // A content coding has compressed the body.
+        let compression = match value {
+            StoredValue::Response(response) if response.head.contains_key(CONTENT_ENCODING) => {
+                CompressionPolicy::Off
+            }
+            StoredValue::Response(_) | StoredValue::Variants(_) => self.shared.options.compression,
+        };
+        if keys.is_none() && compression == CompressionPolicy::Off {
+            return Some(entry.clone());
+        }
+        let namespace = self.shared.namespace_digest;
+        let packed = if entry.len() <= PACKED_AT_ONCE_BYTES_MAX {
+            pack(&self.packer, key, entry, compression, keys, namespace)
+        } else {
+            let (key, entry) = (*key, entry.clone());
+            let packing = move || pack(&EntryPacker::default(), &key, &entry, compression, keys, namespace);
+            tokio::task::spawn_blocking(packing).await.ok()?
+        };
+        packed.inspect_err(|error| warn!(%error, "an entry was not written to Redis")).ok()
+    }
+
+    fn seal_of<'a>(&self, keys: &'a SealKeys) -> EntrySeal<'a> {
+        EntrySeal { keys, namespace: self.shared.namespace_digest }
+    }
+}
+
+fn pack(
+    packer: &EntryPacker,
+    key: &CacheKey,
+    entry: &Bytes,
+    compression: CompressionPolicy,
+    keys: Option<Arc<SealKeys>>,
+    namespace: NamespaceDigest,
+) -> Result<Bytes, PackError> {
+    let seal = match keys.as_deref() {
+        Some(keys) => {
+            Some((EntrySeal { keys, namespace }, SealNonce::draw().ok_or(PackError::NoRandomness)?))
+        }
+        None => None,
+    };
+    packer.pack(key, entry, compression, seal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sealed_value_is_remembered_for_a_while() {
+        let (seen, start) = (SealedSeen::default(), Timestamp::from_millis(1_700_000_000_000));
+        assert!(!seen.is_recent(start));
+        assert!(seen.note(start), "the first one");
+        let later = start.plus(SEALED_REMEMBERED / 2);
+        assert!(seen.is_recent(later) && !seen.note(later));
+        let end = later.plus(SEALED_REMEMBERED);
+        assert!(!seen.is_recent(end) && seen.note(end));
+    }
+}
