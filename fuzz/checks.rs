@@ -32,6 +32,8 @@ mod requests;
 mod routes;
 #[path = "checks/scrapes.rs"]
 mod scrapes;
+#[path = "checks/sealed.rs"]
+mod sealed;
 #[path = "checks/streams.rs"]
 mod streams;
 #[path = "checks/survey.rs"]
@@ -61,6 +63,7 @@ pub(crate) use ranges::range;
 pub(crate) use requests::{credential, outbound, target};
 pub(crate) use routes::{route_match, routes_file};
 pub(crate) use scrapes::metrics_accept;
+pub(crate) use sealed::{entry_unpack, key_file};
 pub(crate) use streams::stream;
 pub(crate) use survey::recorded_heads;
 pub(crate) use tags::tags;
@@ -95,10 +98,12 @@ pub(crate) const CHECKS: &[FuzzCheck] = &[
     ("dates", dates),
     ("differential", differential),
     ("entry_decode", entry_decode),
+    ("entry_unpack", entry_unpack),
     ("fleet_words", fleet_words),
     ("framing", framing),
     ("handshake", handshake),
     ("json", json),
+    ("key_file", key_file),
     ("location", location),
     ("metrics_accept", metrics_accept),
     ("outbound", outbound),

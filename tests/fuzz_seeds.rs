@@ -55,10 +55,12 @@ targets! {
     dates
     differential
     entry_decode
+    entry_unpack
     fleet_words
     framing
     handshake
     json
+    key_file
     location
     metrics_accept
     outbound

@@ -114,6 +114,8 @@ mod routes;
 #[cfg(test)]
 mod routes_page;
 #[cfg(test)]
+mod sealed;
+#[cfg(test)]
 mod settings;
 #[cfg(test)]
 mod signals;

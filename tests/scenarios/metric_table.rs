@@ -158,7 +158,11 @@ pub(crate) const GROUPS: &[(&str, &[(&str, &str)])] = &[
             ),
             (
                 "cachewarp_entries_damaged",
-                "`foreign` and `version`: another program or version writes below the prefix. Any other reason: look for a fault of Redis' host, or for a forger.",
+                "`foreign` and `version`: another program or version writes below the prefix. `plain`, `sealed` and `unknown-key`: nodes with other keys. Any other reason: look for a fault of Redis' host, or for a forger.",
+            ),
+            (
+                "cachewarp_entry_key_seals",
+                "Replace the key long before it has sealed 2^40 values; the count begins again with each process.",
             ),
             ("cachewarp_entries_too_large", "The origin's heads are too large to store."),
             (
