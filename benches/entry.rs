@@ -7,9 +7,13 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cachewarp::entry::{self, Entry, JsonCheck, Provenance, StoredValue};
+use cachewarp::entry::{
+    self, CompressionPolicy, Entry, EntryPacker, EntrySeal, JsonCheck, NamespaceDigest, Provenance,
+    StoredValue,
+};
 use cachewarp::key::{CacheKey, Scheme, Target};
 use cachewarp::policy::{Obligations, RulesDigest, StoredFacts};
+use cachewarp::sealing::{SealKeys, SealNonce};
 use cachewarp::time::Timestamp;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
@@ -78,6 +82,62 @@ fn bench_codec(c: &mut Criterion) {
     group.finish();
 }
 
+/// Returns quotes of about this size, with numbers that differ.
+fn quotes(bytes: usize) -> Bytes {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut rows = String::from("[");
+    while rows.len() < bytes {
+        let (bid, at) = (random.u32(90_000..120_000), random.u32(0..86_400));
+        rows.push_str(&format!(
+            r#"{{"symbol":"EURUSD","bid":{},"ask":{},"size":{},"at":"2026-11-22T{:02}:{:02}:{:02}Z"}},"#,
+            f64::from(bid) / 1e5,
+            f64::from(bid + 3) / 1e5,
+            random.u32(1..50) * 100_000,
+            at / 3600,
+            at / 60 % 60,
+            at % 60,
+        ));
+    }
+    Bytes::from(format!("{}]", rows.trim_end_matches(',')))
+}
+
+/// Measures the passage between memory and Redis. Each name has the bytes of the body and the bytes
+/// in Redis.
+fn bench_packed(c: &mut Criterion) {
+    let key = CacheKey::of(&target());
+    let keys = SealKeys::parse(b"bench:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").expect("a key file");
+    let seal = EntrySeal { keys: &keys, namespace: NamespaceDigest::of("bench:") };
+    let packer = EntryPacker::default();
+    let now = Timestamp::from_millis(1_700_000_000_000);
+    let mut group = c.benchmark_group("packed");
+    for size in [1 << 10, 10 << 10, 100 << 10] {
+        let entry = entry::encode(&key, &response(quotes(size)), &entry::EntryVersion::default());
+        let entry = entry.expect("within bounds");
+        group.throughput(Throughput::Bytes(entry.len() as u64));
+        for (name, compression, seal) in [
+            ("plain", CompressionPolicy::Off, None),
+            ("zstd", CompressionPolicy::Zstd, None),
+            ("sealed", CompressionPolicy::Off, Some(seal)),
+            ("sealed-zstd", CompressionPolicy::Zstd, Some(seal)),
+        ] {
+            let pack = || {
+                let nonce = || SealNonce::draw().expect("randomness");
+                packer.pack(&key, &entry, compression, seal.map(|seal| (seal, nonce()))).expect("an entry")
+            };
+            let stored = pack();
+            let bytes = format!("{size}-in-{}", stored.len());
+            group.bench_function(BenchmarkId::new(format!("pack-{name}"), &bytes), |b| b.iter(pack));
+            group.bench_with_input(BenchmarkId::new(format!("read-{name}"), &bytes), &stored, |b, stored| {
+                b.iter(|| {
+                    let unpacked = packer.unpack(&key, black_box(stored), seal, 1 << 20).expect("a value");
+                    entry::decode(&key, unpacked.as_read(stored), unpacked.provenance(now))
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
 fn bench_json(c: &mut Criterion) {
     let mut group = c.benchmark_group("json-check");
     for size in [1_100, 64 << 10] {
@@ -91,5 +151,5 @@ fn bench_json(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bench_key, bench_codec, bench_json);
+criterion_group!(benches, bench_key, bench_codec, bench_packed, bench_json);
 criterion_main!(benches);

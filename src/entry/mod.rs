@@ -1,5 +1,5 @@
-//! Stored entries: self-describing bytes. `codec.rs` has the layout in memory, and `packed.rs` packs
-//! them for Redis.
+//! Stored entries: self-describing bytes. `codec.rs` has the layout in memory, and `packed.rs`
+//! packs them for Redis.
 //!
 //! Bytes from a store are untrusted: they can be damaged, truncated, of another version, of another
 //! key, or hostile. [`decode`] returns an [`EntryError`] for each of these, and the caller counts

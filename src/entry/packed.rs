@@ -15,7 +15,7 @@
 //! A seal encrypts everything from byte 36 on. It covers the digest of the key, version and kind,
 //! and the digest of the namespace, which a reader knows; so a value that was moved to another key
 //! or namespace does not open. The key generation and the time of a soft purge are outside the
-//! seal: a client that can write to Redis can undo a soft purge, as with an older copy of the value.
+//! seal: a client that can write to Redis can undo a soft purge, as with an older copy of it.
 //!
 //! **Always:** unpacking allocates at most the stated size, which is at most that of the largest
 //! entry, and a frame must have exactly this size.

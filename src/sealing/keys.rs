@@ -10,7 +10,7 @@ use aes_gcm_siv::aead::{AeadInOut, KeyInit};
 use aes_gcm_siv::{Aes256GcmSiv, Nonce, Tag};
 
 use super::nonce::SealNonce;
-use super::{KEY_NUMBER_BYTES, NONCE_BYTES, TAG_BYTES};
+use super::sizes::{KEY_NUMBER_BYTES, NONCE_BYTES, TAG_BYTES};
 use crate::limits::{KEY_BYTES, KEY_SEALS_MAX};
 
 /// The domain of the numbers of keys.

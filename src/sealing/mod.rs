@@ -9,17 +9,12 @@ mod key_file;
 mod keys;
 mod nonce;
 mod shared;
+mod sizes;
 mod value;
 
 pub use key_file::{KeyFileError, KeyFileFault};
 pub use keys::{KeyNumber, SealError, SealKey, SealKeys, UnsealError};
 pub use nonce::SealNonce;
 pub use shared::SharedSealKeys;
+pub use sizes::{KEY_NUMBER_BYTES, NONCE_BYTES, TAG_BYTES};
 pub use value::SEAL_BYTES;
-
-/// Bytes of the nonce of a seal.
-pub const NONCE_BYTES: usize = 12;
-/// Bytes of the tag of a seal.
-pub const TAG_BYTES: usize = 16;
-/// Bytes of a key's number.
-pub const KEY_NUMBER_BYTES: usize = 4;

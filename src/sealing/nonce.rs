@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::NONCE_BYTES;
+use super::sizes::NONCE_BYTES;
 use crate::limits::NONCES_DRAWN_TOGETHER;
 
 /// A nonce that seals one value. The type is neither `Copy` nor `Clone`, so no code uses it twice.

@@ -6,7 +6,7 @@
 
 use super::keys::{KeyNumber, SealError, SealKeys, UnsealError};
 use super::nonce::SealNonce;
-use super::{KEY_NUMBER_BYTES, NONCE_BYTES, TAG_BYTES};
+use super::sizes::{KEY_NUMBER_BYTES, NONCE_BYTES, TAG_BYTES};
 
 /// Bytes that a sealed value has besides its content.
 pub const SEAL_BYTES: usize = KEY_NUMBER_BYTES + NONCE_BYTES + TAG_BYTES;

@@ -47,6 +47,7 @@ pub use tiers::listing::listed_variants;
 pub use tiers::put::PutRefusal;
 pub use tiers::warm::WARM_TAKES_MAX;
 
+pub use crate::entry::CompressionPolicy;
 pub use crate::redis::{ConnectionState, Replication, ServerState};
 
 #[cfg(test)]

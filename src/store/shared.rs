@@ -19,7 +19,7 @@ use crate::store::purge::state::PurgeState;
 use crate::store::purge::watch::InvalidationWatches;
 use crate::store::tiers::hot_keys::HotKeys;
 use crate::store::tiers::memory::MemoryTier;
-use crate::store::tiers::packing::SealedSeen;
+use crate::store::tiers::sealed_seen::SealedSeen;
 use crate::store::trust::EntryTrust;
 use crate::telemetry::Registry;
 use crate::time::{self, Timestamp};

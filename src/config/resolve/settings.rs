@@ -24,7 +24,6 @@ use crate::config::resolve::workers::{WorkerSettings, WorkerShare};
 use crate::config::sources::raw::RawSettings;
 use crate::config::table::Name;
 use crate::config::urls;
-use crate::entry::CompressionPolicy;
 use crate::limits::{
     ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_PER_ADDRESS_MAX, BACKLOG_MAX, CONNECTIONS_MAX,
     CONNECTIONS_USUAL, MEMORY_BYTES_MAX, ON_WRITE_RATE_MAX, QUERY_BODY_BYTES_MAX, TIMEOUT_MAX, TIMEOUT_MIN,
@@ -36,6 +35,7 @@ use crate::readiness::Readiness;
 use crate::request_id::RequestIdOptions;
 use crate::routes::RouteTable;
 use crate::secret::SharedSecret;
+use crate::store::CompressionPolicy;
 use crate::telemetry::access::{AccessFormat, AccessLogOptions, LoggedPath};
 use crate::telemetry::log;
 use crate::{admin, origin, policy, proxy, purge_stream, redis, server, store};

@@ -265,13 +265,17 @@ fn every_flipped_bit_outside_the_mutable_header_is_refused() {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the length and the seed of a test are no settings")]
+fn setting(name: &str) -> Option<u64> {
+    env::var(name).ok()?.parse().ok()
+}
+
 /// The random mutations of a run. `SEAL_MUTATIONS=1000000` tries as many.
 #[test]
 fn no_mutation_of_a_sealed_value_is_read() {
-    let count = env::var("SEAL_MUTATIONS").ok().and_then(|count| count.parse().ok()).unwrap_or(5_000);
+    let count = setting("SEAL_MUTATIONS").unwrap_or(5_000);
     let keys = keys(&[0, 1]);
-    let seed =
-        env::var("SEAL_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let seed = setting("SEAL_SEED").unwrap_or_else(|| fastrand::u64(..));
     let mut random = fastrand::Rng::with_seed(seed);
     let values = [response(&rows(30)), response(&rows(1_500)), list()].map(|value| {
         let entry = encode(&key("/a"), &value, &version()).unwrap();

@@ -97,8 +97,8 @@ impl FleetListener {
         (Rc::new(fleet), requests)
     }
 
-    /// Returns the digest of what decides whether nodes use each other's entries: the routes of this
-    /// worker, and the keys.
+    /// Returns the digest of what decides whether nodes use each other's entries: the routes of
+    /// this worker, and the keys.
     pub(super) fn rules_digest(&self) -> u64 {
         self.rules.get() ^ self.shared.options.entry_keys.get().map_or(0, |keys| keys.digest())
     }

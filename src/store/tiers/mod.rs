@@ -8,4 +8,5 @@ pub(super) mod listing;
 pub(super) mod memory;
 pub(super) mod packing;
 pub(super) mod put;
+pub(super) mod sealed_seen;
 pub(super) mod warm;

@@ -1,10 +1,9 @@
 //! The passage of an entry between memory and Redis: seals and compression.
 //!
-//! A node without keys that reads a sealed value shares Redis with nodes that have keys. For
-//! [`SEALED_REMEMBERED`] it writes no entry to Redis then, because those nodes refuse plain ones.
+//! A node without keys that reads a sealed value shares Redis with nodes that have keys. For a
+//! while (`sealed_seen.rs`) it writes none to Redis then, because those nodes refuse plain ones.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
@@ -15,27 +14,10 @@ use crate::entry::{
     StoredValue, UnpackedEntry,
 };
 use crate::key::CacheKey;
-use crate::limits::{PACKED_AT_ONCE_BYTES_MAX, SEALED_REMEMBERED, entry_bytes_max};
+use crate::limits::{PACKED_AT_ONCE_BYTES_MAX, entry_bytes_max};
 use crate::sealing::{SealKeys, SealNonce};
 use crate::store::handle::Store;
-use crate::time::{self, Timestamp};
-
-/// The last time at which this process, without keys, has read a sealed value.
-#[derive(Debug, Default)]
-pub(in crate::store) struct SealedSeen(AtomicU64);
-
-impl SealedSeen {
-    /// Notes a sealed value; returns whether the last one was long ago.
-    fn note(&self, now: Timestamp) -> bool {
-        let before = Timestamp::from_millis(self.0.swap(now.as_millis(), Ordering::Relaxed));
-        now.since(before) >= SEALED_REMEMBERED
-    }
-
-    fn is_recent(&self, now: Timestamp) -> bool {
-        let last = self.0.load(Ordering::Relaxed);
-        last != 0 && now.since(Timestamp::from_millis(last)) < SEALED_REMEMBERED
-    }
-}
+use crate::time;
 
 impl Store {
     /// Unpacks and decodes a value of Redis.
@@ -114,20 +96,4 @@ fn pack(
         None => None,
     };
     packer.pack(key, entry, compression, seal)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sealed_value_is_remembered_for_a_while() {
-        let (seen, start) = (SealedSeen::default(), Timestamp::from_millis(1_700_000_000_000));
-        assert!(!seen.is_recent(start));
-        assert!(seen.note(start), "the first one");
-        let later = start.plus(SEALED_REMEMBERED / 2);
-        assert!(seen.is_recent(later) && !seen.note(later));
-        let end = later.plus(SEALED_REMEMBERED);
-        assert!(!seen.is_recent(end) && seen.note(end));
-    }
 }

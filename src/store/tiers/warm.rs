@@ -1,8 +1,9 @@
 //! Warm restart: a node stores its hottest keys in Redis, and reads their entries into memory when
 //! it starts.
 //!
-//! Redis stores only digests, under one key per node, with an expiry; with keys, the list is sealed. The node reads the entries
-//! like a request does: missing or damaged entries are skipped, and the first lookup checks purges.
+//! Redis stores only digests, under one key per node, with an expiry; with keys, the list is
+//! sealed. The node reads the entries like a request does: missing or damaged entries are skipped,
+//! and the first lookup checks purges.
 //!
 //! A start waits at most [`WARM_CONNECT_TIMEOUT`] and [`WARM_TIMEOUT`] for this and ignores every
 //! failure: a node that starts cold is slower for a while, and a node that does not start is
