@@ -105,7 +105,7 @@ pub enum CliCommand {
     Run(Box<(probe::AdminClient, probe::AdminCommand)>),
     /// Shows live statistics.
     Top(probe::AdminClient, TopOutput),
-    /// Prints this text: the help or the version.
+    /// Prints this text: the help, the version, the completions or the manual page.
     Print(String),
 }
 

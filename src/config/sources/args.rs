@@ -9,6 +9,7 @@ use clap::builder::{Arg, ArgAction, Command};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, value_parser};
 
+use super::{completions, help, man};
 use crate::config::commands::explain::ExplainArgs;
 use crate::config::commands::operate::{CheckArgs, InspectArgs, PurgeArgs, TopArgs};
 use crate::config::commands::routes::RoutesArgs;
@@ -18,13 +19,15 @@ use crate::config::table::Name;
 use crate::config::urls::{MASK, masked};
 
 /// All commands.
-pub(in crate::config) const COMMANDS: [&str; 9] =
-    [CHECK, DEMO, EXPLAIN, HEALTH, INSPECT, PURGE, RELOAD, ROUTES, TOP];
+pub(in crate::config) const COMMANDS: [&str; 11] =
+    [CHECK, COMPLETIONS, DEMO, EXPLAIN, HEALTH, INSPECT, MAN, PURGE, RELOAD, ROUTES, TOP];
 const CHECK: &str = "check";
+const COMPLETIONS: &str = "completions";
 const DEMO: &str = "demo";
 const EXPLAIN: &str = "explain";
 const HEALTH: &str = "health";
 const INSPECT: &str = "inspect";
+const MAN: &str = "man";
 pub(in crate::config) const PURGE: &str = "purge";
 const RELOAD: &str = "reload";
 const ROUTES: &str = "routes";
@@ -48,7 +51,7 @@ pub(in crate::config) enum Invocation {
     Reload,
     Routes(RoutesArgs),
     Top(TopArgs),
-    /// The text of the help or the version.
+    /// The text of the help, the version, the completions or the manual page.
     Print(String),
 }
 
@@ -102,7 +105,9 @@ pub(in crate::config) fn read(
             Err(error) => error,
         };
         if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-            let invocation = Invocation::Print(error.render().to_string());
+            let is_short = args.iter().any(|arg| arg == "-h") && command_among(&args).is_none();
+            let text = if is_short { help::short() } else { error.render().to_string() };
+            let invocation = Invocation::Print(text);
             return Ok(CommandLine { invocation, flags: Vec::new(), errors: Vec::new() });
         }
         match unknown_flag(&error).filter(|flag| remove_flag(&mut args, flag)) {
@@ -145,6 +150,7 @@ fn command() -> Command {
         .subcommands([
             subcommand(CHECK, "Prints every setting with its source, or every error. Starts nothing.")
                 .args(CheckArgs::args()),
+            subcommand(COMPLETIONS, "Prints the completions of a shell.").arg(completions::arg()),
             subcommand(
                 DEMO,
                 "Starts a sample API with CacheWarp in front of it, and prints commands to try. Uses Redis only if \
@@ -178,6 +184,7 @@ fn command() -> Command {
                 "Shows the stored responses of a URL, and whether one answers the given request.",
             )
             .args(InspectArgs::args()),
+            subcommand(MAN, "Prints the manual page: `cachewarp man | man -l -`."),
             subcommand(
                 PURGE,
                 "Purges stored responses on every node. Exits with 0 once every node has confirmed.",
@@ -185,8 +192,8 @@ fn command() -> Command {
             .args(PurgeArgs::args()),
             subcommand(
                 RELOAD,
-                "Makes a running CacheWarp read its certificates, tokens and log level again. Exits with 0 once all \
-                 workers use them.",
+                "Makes a running CacheWarp read its routes, certificates, tokens and log level again. Exits with 0 once \
+                 all workers use them.",
             ),
             subcommand(ROUTES, "Shows the route of `routes_file` that a request matches, and why others do not.")
                 .args(RoutesArgs::args()),
@@ -241,6 +248,7 @@ fn settings(shown: SettingsInHelp) -> impl Iterator<Item = Arg> {
 fn invocation(matches: &ArgMatches) -> Invocation {
     match matches.subcommand() {
         Some((CHECK, check)) => Invocation::Check(CheckArgs::read(check)),
+        Some((COMPLETIONS, shell)) => Invocation::Print(completions::script(shell, command())),
         Some((DEMO, _)) => Invocation::Demo,
         Some((EXPLAIN, explain)) => Invocation::Explain(ExplainArgs {
             url: explain.get_one::<String>(URL).cloned().unwrap_or_default(),
@@ -248,6 +256,7 @@ fn invocation(matches: &ArgMatches) -> Invocation {
             token: explain.get_one::<String>(TOKEN).cloned(),
         }),
         Some((INSPECT, inspect)) => Invocation::Inspect(InspectArgs::read(inspect)),
+        Some((MAN, _)) => Invocation::Print(man::page(&command(), SOURCES)),
         Some((PURGE, purge)) => Invocation::Purge(PurgeArgs::read(purge)),
         Some((RELOAD, _)) => Invocation::Reload,
         Some((ROUTES, routes)) => Invocation::Routes(RoutesArgs::read(routes)),
@@ -488,7 +497,43 @@ mod tests {
             assert!(help.contains(&format!("{}:\n", setting.group)));
         }
         assert!(COMMANDS.iter().all(|command| help.contains(&format!("  {command}"))));
-        assert_eq!(line(&["-h"]).unwrap().invocation, Invocation::Print(help));
+        let Invocation::Print(short) = line(&["-h"]).unwrap().invocation else { panic!("no help") };
+        assert!(short.lines().count() < 30 && !short.contains("--redis-hedge"), "{short}");
+        assert_eq!(help::SUMMARIES.map(|(command, _)| command), COMMANDS);
+        let Invocation::Print(purge) = line(&["purge", "-h"]).unwrap().invocation else { panic!("no help") };
+        assert!(purge.contains("--tag <TAG>"), "{purge}");
+    }
+
+    #[test]
+    fn completions_know_every_setting_and_command() {
+        for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+            let Invocation::Print(script) = line(&["completions", shell]).unwrap().invocation else {
+                panic!("no script")
+            };
+            for name in Name::ALL {
+                assert!(script.contains(&name.flag()), "{shell}: {name}");
+            }
+            assert!(COMMANDS.iter().all(|command| script.contains(command)), "{shell}");
+        }
+        assert!(line(&["completions", "tcsh"]).is_err());
+    }
+
+    #[test]
+    fn the_manual_page_has_every_setting_and_command() {
+        let Invocation::Print(page) = line(&["man"]).unwrap().invocation else { panic!("no page") };
+        let escaped = |text: &str| text.replace('-', "\\-");
+        for name in Name::ALL {
+            assert!(page.contains(&format!("\\fB\\-\\-{}\\fR", escaped(&name.flag()))), "{name}");
+        }
+        for command in COMMANDS {
+            assert!(page.contains(&format!(".TP\n\\fB{command}\\fR")), "{command}");
+        }
+        let is_macro = |line: &&str| line.starts_with('.');
+        for line in page.lines().filter(is_macro) {
+            let macros = [".TH ", ".SH ", ".SS ", ".TP", ".PP", ".RS", ".RE", ".B "];
+            assert!(macros.iter().any(|known| line.starts_with(known)), "{line}");
+        }
+        assert_eq!(page.matches("\n.RS").count(), page.matches("\n.RE").count());
     }
 
     #[test]
