@@ -126,7 +126,7 @@ fn mark_stale(call: &mut ScriptCall<'_>) -> Result<ScriptReply, OutOfMemory> {
 fn replace(call: &mut ScriptCall<'_>) -> Result<ScriptReply, OutOfMemory> {
     let value = call.get().unwrap_or_default();
     call.set(call.argument(1).to_vec(), call.number(2))?;
-    let is_unpurged = value.is_empty() || (value.starts_with(b"CW\x03") && value.get(4..12) == Some(&[0; 8]));
+    let is_unpurged = value.is_empty() || (value.starts_with(b"CW\x04") && value.get(4..12) == Some(&[0; 8]));
     Ok(ScriptReply::Integer(i64::from(is_unpurged)))
 }
 
