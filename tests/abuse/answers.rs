@@ -1,6 +1,6 @@
 //! Cases in which the origin sends the bytes.
 
-use crate::case::Case;
+use crate::case::{Case, NO_REQUEST_ID};
 use crate::harness::Proxy;
 use crate::origin::{Origin, Scripted};
 use crate::requests::{Client, Got, replace};
@@ -11,8 +11,10 @@ pub(crate) fn hold(case: &mut Case) {
     let closes = case.says("closes").is_some();
     let scripted = Scripted { target: target.to_owned(), answer: case.bytes("origin"), closes };
     let origin = Origin::start(Some(scripted));
-    let proxy =
-        Proxy::start(&origin.url(), &[("origin_body_timeout", "300ms"), ("origin_head_timeout", "300ms")]);
+    let proxy = Proxy::start(
+        &origin.url(),
+        &[("origin_body_timeout", "300ms"), ("origin_head_timeout", "300ms"), NO_REQUEST_ID],
+    );
 
     let mut client = Client::connect(proxy.addr());
     let length = if matches!(method, "POST" | "PUT") { "Content-Length: 0\r\n" } else { "" };

@@ -15,6 +15,10 @@ pub(crate) struct Case {
     sections: BTreeMap<String, String>,
 }
 
+/// The setting of all cases: each request has an id of its own, and a case states every byte.
+/// `tests/scenarios/request_ids.rs` checks the id.
+pub(crate) const NO_REQUEST_ID: (&str, &str) = ("request_id_header", "off");
+
 /// The names that a case's head may have.
 const NAMES: &[&str] = &["about", "lesson", "fate", "base", "warm", "ask", "stored", "upstream", "closes"];
 

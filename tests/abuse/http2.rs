@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::case::{Case, unescape};
+use crate::case::{Case, NO_REQUEST_ID, unescape};
 use crate::harness::Proxy;
 use crate::harness::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, Http2, PING, RST_STREAM, SETTINGS,
@@ -16,7 +16,7 @@ const PROBE: u32 = 1001;
 
 pub(crate) fn hold(case: &mut Case) {
     let origin = Origin::start(None);
-    let proxy = Proxy::start(&origin.url(), &[]);
+    let proxy = Proxy::start(&origin.url(), &[NO_REQUEST_ID]);
     let fate = case.says("fate").unwrap().to_owned();
     let mut client = Http2::connect(proxy.addr());
     for frame in frames(case.text("frames")) {

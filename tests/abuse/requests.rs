@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use crate::case::Case;
+use crate::case::{Case, NO_REQUEST_ID};
 use crate::harness::{PATIENCE, Proxy};
 use crate::origin::{Asked, Origin};
 use crate::wire::{Extent, Head, Kind, extent};
@@ -96,7 +96,7 @@ const PROBE: &str = "/probe";
 pub(crate) fn hold(case: &mut Case) {
     let origin = Origin::start(None);
     let base = case.says("base").unwrap_or_default().to_owned();
-    let proxy = Proxy::start(&format!("{}{base}", origin.url()), &[]);
+    let proxy = Proxy::start(&format!("{}{base}", origin.url()), &[NO_REQUEST_ID]);
     if let Some(target) = case.says("warm") {
         let Got::Answer { status: 200, .. } = Client::connect(proxy.addr()).get(target) else {
             panic!("the target of `warm` has no answer")
