@@ -260,7 +260,9 @@ async fn crowd(redis: &Redis, node: &Node, evicted: i64) {
     let room = statistic("memory", "used_memory") + (1 << 20);
     redis.command(&["CONFIG", "SET", "maxmemory", &room.to_string()]);
     let before = statistic("stats", "evicted_keys");
-    let body = "x".repeat(16 << 10);
+    // Redis has the entries compressed, so that the body has no repetitions.
+    let mut rng = fastrand::Rng::with_seed(1);
+    let body: String = (0..16 << 10).map(|_| rng.alphanumeric()).collect();
     let mut number = 0;
     while statistic("stats", "evicted_keys") - before < evicted {
         node.store(&format!("/crowd/{number}"), &body, &[tag(&format!("crowd-{number}"))]).await;
