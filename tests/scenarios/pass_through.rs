@@ -24,12 +24,12 @@ fn echo(origin: &Origin, path: &str) {
 }
 
 #[test]
-fn every_method_but_get_and_head_is_passed_through() {
+fn a_request_that_the_cache_does_not_answer_is_passed_through() {
     let origin = Origin::start();
     echo(&origin, "/a");
     let proxy = Proxy::start(&origin.url(), &[]);
     let mut client = proxy.connect();
-    for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "GET"] {
+    for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "GET"] {
         for _ in 0..2 {
             client.send_head(method, "/a?b", &[("Content-Length", "5")]);
             client.send("hello");
@@ -38,8 +38,8 @@ fn every_method_but_get_and_head_is_passed_through() {
             assert_eq!((response.field("x-method"), response.field("cache-status")), (Some(method), None));
         }
     }
-    assert_eq!(origin.count("/a"), 14);
-    assert_eq!(proxy.metric(r#"cachewarp_requests_total{outcome="pass"}"#), 14.0);
+    assert_eq!(origin.count("/a"), 12);
+    assert_eq!(proxy.metric(r#"cachewarp_requests_total{outcome="pass"}"#), 12.0);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use http::{HeaderMap, StatusCode};
 
-use crate::origin::FetchPurpose;
+use crate::origin::{FetchPurpose, OutboundRequest};
 use crate::policy::{self, Initiator};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::ProxyAnswer;
@@ -56,6 +56,7 @@ fn digest(proxy: &Proxy, request: &CacheRequest) -> Option<HeadDigest> {
     if request.facts.credential().is_some() || request.facts.has_unlisted() {
         return None;
     }
-    let head = proxy.origin.outbound().head(&request.inbound.to_outbound(&FetchPurpose::Cacheable));
-    head.ok().as_ref().map(HeadDigest::of)
+    // Each request has an id of its own, for which no origin refuses it.
+    let outbound = OutboundRequest { id: None, ..request.inbound.to_outbound(&FetchPurpose::Cacheable) };
+    proxy.origin.outbound().head(&outbound).ok().as_ref().map(HeadDigest::of)
 }
