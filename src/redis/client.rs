@@ -141,11 +141,6 @@ impl Client {
         self.pool_of(key).map_or(Duration::ZERO, |pool| pool.disconnected_for())
     }
 
-    /// Returns whether the key's server has a connection.
-    pub fn has_connection(&self, key: &[u8]) -> bool {
-        self.pool_of(key).is_some_and(|pool| pool.is_connected())
-    }
-
     /// Returns whether reads of this key are tracked, or will be once the subscription is active.
     pub fn is_tracking(&self, key: &[u8]) -> bool {
         self.pool_of(key).is_some_and(|pool| pool.is_tracking())

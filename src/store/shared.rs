@@ -128,11 +128,8 @@ impl StoreShared {
             // The node may have fetched the entry after it lost Redis: the time counts from the
             // read or the fetch, with which the trust began.
             EntryTrust::Until(moment) | EntryTrust::InFlight(moment) => {
-                // A connected Redis that replies late may have a purge that this node has not read.
                 let begun = moment.checked_sub(self.options.memory_ttl);
-                begun
-                    .filter(|_| !redis.has_connection(name))
-                    .is_some_and(|begun| now.saturating_duration_since(begun) < self.fleet.alone_max())
+                begun.is_some_and(|begun| now.saturating_duration_since(begun) < self.fleet.alone_max())
             }
             EntryTrust::Tracked(_) | EntryTrust::Revalidating(..) => {
                 let disconnected_for = redis.disconnected_for(name);

@@ -109,17 +109,6 @@ impl Node {
         Self::open(None, Duration::ZERO)
     }
 
-    /// Starts a node whose memory tier has room for this many bytes.
-    pub(crate) async fn start_with_memory(redis: &Redis, memory_bytes: usize) -> Self {
-        let registry = Registry::new();
-        let options = Options { memory_bytes, ..Self::options(Duration::from_millis(200)) };
-        let shared = StoreShared::new(options, &registry);
-        let deployment = Self::deployment(Topology::Single, redis.addr());
-        let node = Self { store: Store::open(shared, Some(deployment), &registry), registry };
-        node.await_fleet().await;
-        node
-    }
-
     fn open(deployment: Option<Deployment>, memory_ttl: Duration) -> Self {
         let registry = Registry::new();
         let shared = Self::shared(&registry, memory_ttl);

@@ -148,3 +148,20 @@ fn an_entry_that_may_not_be_served_stale_leaves_the_refusal() {
     }
     assert_eq!(origin.count("/a"), before + 1);
 }
+
+/// The head of a `QUERY` does not have its content, which the origin may have refused.
+#[test]
+fn the_refusal_of_a_query_closes_no_resource() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[]);
+    origin.answer("/a", refusal(503, "60"));
+    let query = |content: &str| {
+        let mut client = proxy.connect();
+        client.send_head("QUERY", "/a", &[("Content-Length", "2")]);
+        client.send(content);
+        client.response().status
+    };
+    assert_eq!((query("[]"), origin.count("/a")), (503, 1));
+    origin.answer("/a", Answer::json("{}"));
+    assert_eq!((query("{}"), origin.count("/a")), (200, 2));
+}

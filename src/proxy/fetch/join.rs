@@ -49,7 +49,7 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
     if let Some(reason) = fetch_request.request.facts.forbids_storing() {
         return fetch_uncacheable(proxy, &fetch_request, reason).await;
     }
-    if let Some(answer) = answer_refused(proxy, &fetch_request) {
+    if let Some(answer) = answer_refused(proxy, &fetch_request).await {
         return answer;
     }
     // A client that requires a response newer than its own request cannot take one that was
@@ -141,7 +141,7 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
     if let Some(answer) = serve_stale_while_paused(proxy, &fetch_request).await {
         return answer;
     }
-    match answer_refused(proxy, &fetch_request) {
+    match answer_refused(proxy, &fetch_request).await {
         Some(answer) => answer,
         None => fetch_alone(proxy, &fetch_request).await,
     }

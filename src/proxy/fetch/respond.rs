@@ -59,7 +59,7 @@ pub(in crate::proxy) async fn fetch_known_uncacheable(
 ) -> ProxyAnswer {
     let FetchRequest { request, stored, .. } = fetch_request;
     request.note(|explanation| explanation.rule(RuleQuestion::Collapse, Ruling::no(reason)));
-    if let Some(answer) = answer_refused(proxy, fetch_request) {
+    if let Some(answer) = answer_refused(proxy, fetch_request).await {
         return answer;
     }
     // A response that cannot be stored need not be whole.

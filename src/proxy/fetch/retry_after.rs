@@ -3,14 +3,17 @@
 //! A request with a credential or an unlisted field never takes part: its response is for its
 //! client alone.
 
+use std::rc::Rc;
+
 use http::{HeaderMap, StatusCode};
 
 use crate::origin::{FetchPurpose, OutboundRequest};
-use crate::policy::{self, Initiator};
+use crate::policy::{self, Initiator, OriginFailure};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::ProxyAnswer;
 use crate::proxy::fetch::refusals::HeadDigest;
 use crate::proxy::fetch::request::FetchRequest;
+use crate::proxy::fetch::stale_on_error::serve_stale_on_error;
 use crate::proxy::request::CacheRequest;
 use crate::proxy::worker::Proxy;
 use crate::time;
@@ -35,8 +38,9 @@ pub(in crate::proxy::fetch) fn note_refusal(
 
 /// Returns the answer to a request that the origin has refused, until the time of its `Retry-After`
 /// has passed.
-pub(in crate::proxy::fetch) fn answer_refused(
-    proxy: &Proxy,
+/// A stale response comes first, where the origin allows one for its errors.
+pub(in crate::proxy::fetch) async fn answer_refused(
+    proxy: &Rc<Proxy>,
     fetch_request: &FetchRequest,
 ) -> Option<ProxyAnswer> {
     let (refusals, now) = (&proxy.shared.refusals, time::instant());
@@ -45,6 +49,9 @@ pub(in crate::proxy::fetch) fn answer_refused(
     }
     let request = &fetch_request.request;
     let failure = Failure::RetryAfter(refusals.rest(&digest(proxy, request)?, now)?);
+    if let Some(stale) = serve_stale_on_error(proxy, fetch_request, OriginFailure::ErrorResponse).await {
+        return Some(stale);
+    }
     proxy.metrics.refused_by_retry_after();
     request.note(|explanation| explanation.failed(failure));
     Some(failure.of_fetch(fetch_request.forward))
@@ -53,7 +60,11 @@ pub(in crate::proxy::fetch) fn answer_refused(
 /// Returns the digest of the head that a shared fetch sends for a request, if the request takes
 /// part.
 fn digest(proxy: &Proxy, request: &CacheRequest) -> Option<HeadDigest> {
-    if request.facts.credential().is_some() || request.facts.has_unlisted() {
+    // The content of a `QUERY` may be what the origin refuses, and the head does not have it.
+    if request.facts.credential().is_some()
+        || request.facts.has_unlisted()
+        || request.inbound.content.is_some()
+    {
         return None;
     }
     // Each request has an id of its own, for which no origin refuses it.

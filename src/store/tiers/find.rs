@@ -178,11 +178,9 @@ impl Store {
         self.metrics.lookup(LookupOutcome::Unavailable);
         let completeness = Completeness::by(why);
         let Some(held) = held else { return Lookup { completeness, ..Lookup::nothing() } };
-        // A connected Redis that replies late may have a purge that this node has not read.
-        let is_away = why.is_answer() || !redis.has_connection(&self.name(key));
         match self.shared.purges.judge(&held.bytes, target, Consistency::LastKnown, held.checked) {
             PurgeVerdict::Known(status, _)
-                if is_away && self.shared.may_serve_alone(held.trust, redis, &self.name(key)) =>
+                if self.shared.may_serve_alone(held.trust, redis, &self.name(key)) =>
             {
                 self.memory_lookup(key, &held, status, CheckedAt::NEVER)
             }
