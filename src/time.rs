@@ -60,6 +60,11 @@ pub fn instant() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
+/// Draws a duration between half of `longest` and all of it, so that a fleet does not act in step.
+pub fn jittered(longest: Duration) -> Duration {
+    longest.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
 /// Returns the whole milliseconds of a duration, saturating at 2^64 - 1.
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

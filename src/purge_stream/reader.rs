@@ -38,7 +38,7 @@ use crate::redis::stream::{StreamId, StreamMessage};
 use crate::redis::{BlockingError, Client};
 use crate::store::Store;
 use crate::telemetry::Registry;
-use crate::time::instant;
+use crate::time::{instant, jittered};
 
 /// Reads the stream and purges.
 pub struct PurgeStreamReader {
@@ -170,7 +170,7 @@ impl PurgeStreamReader {
         loop {
             if instant() >= upkeep_at {
                 state.upkeep(&mut group).await?;
-                upkeep_at = instant() + PURGE_STREAM_UPKEEP.mul_f64(0.5 + fastrand::f64() / 2.0);
+                upkeep_at = instant() + jittered(PURGE_STREAM_UPKEEP);
             }
             if state.repeat_at.is_some_and(|at| instant() >= at) {
                 state.restart_pass();
@@ -209,7 +209,7 @@ impl PurgeStreamReader {
         state.log_interruption(why, &self.stream);
         let pause = state.pause;
         state.pause = (pause * 2).min(PURGE_STREAM_PAUSE_MAX);
-        pause.mul_f64(0.5 + fastrand::f64() / 2.0)
+        jittered(pause)
     }
 
     /// Purges what Redis delivered while the connection closed, and removes this consumer.

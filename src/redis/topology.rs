@@ -14,7 +14,7 @@ use crate::limits::{REDIS_FAILOVER_GRACE, REDIS_TOPOLOGY_INTERVAL_MAX, REDIS_TOP
 use crate::resp::ErrorKind;
 use crate::resp::topology::RedirectKind;
 use crate::telemetry::{Counter, Counters, Registry};
-use crate::time::instant;
+use crate::time::{instant, jittered};
 
 labels! {
     /// The result of a topology refresh.
@@ -174,12 +174,6 @@ pub(super) fn failover_grace(changed: Option<Instant>) -> Duration {
     changed.map_or(Duration::ZERO, |changed| {
         REDIS_FAILOVER_GRACE.saturating_sub(instant().saturating_duration_since(changed))
     })
-}
-
-/// Draws a duration between half of `longest` and all of it, so that a fleet does not refresh in
-/// step.
-fn jittered(longest: Duration) -> Duration {
-    longest.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use crate::limits::{REDIS_BACKOFF_MAX, REDIS_BACKOFF_MIN};
 use crate::redis::connection::{Link, TrackingSetup};
 use crate::redis::error::DisconnectReason;
 use crate::redis::health::{ConnectionStatus, StatusGuard};
-use crate::time::instant;
+use crate::time::{instant, jittered};
 
 /// Keeps one slot connected.
 pub(in crate::redis) struct SlotSupervisor {
@@ -155,7 +155,7 @@ impl Backoff {
         let longest =
             REDIS_BACKOFF_MIN.saturating_mul(2_u32.saturating_pow(self.attempts)).min(REDIS_BACKOFF_MAX);
         self.attempts = self.attempts.saturating_add(1);
-        longest.mul_f64(0.5 + fastrand::f64() / 2.0)
+        jittered(longest)
     }
 }
 

@@ -55,7 +55,7 @@ impl FleetListener {
                 fleet.renewed(sent);
                 fleet.record(registry, version, time::instant());
                 // A fleet does not renew in step.
-                fleet.renewal_interval().mul_f64(0.5 + fastrand::f64() / 2.0)
+                time::jittered(fleet.renewal_interval())
             }
             Err(why) => {
                 if is_refused(why) && fleet.refuse() {
