@@ -27,7 +27,7 @@ mod target;
 mod tests;
 
 pub use cache_key::CacheKey;
-pub use hasher::DIGEST_BYTES;
+pub use hasher::{DIGEST_BYTES, FieldHasher};
 pub use origin::OriginBase;
 pub use query::{QueryFilter, QueryNames, QueryOrder, QueryRules};
 pub use rules::KeyRules;

@@ -11,7 +11,7 @@ pub(super) const GATHERED_BYTES: usize = 256;
 ///
 /// It gathers the fields and hashes them in one call: an incremental hasher has two kilobytes of
 /// state, too much for messages of a hundred bytes. It is used only for longer messages.
-pub(super) struct FieldHasher {
+pub struct FieldHasher {
     gathered: [u8; GATHERED_BYTES],
     /// Number of gathered bytes.
     filled: usize,
@@ -21,13 +21,15 @@ pub(super) struct FieldHasher {
 }
 
 impl FieldHasher {
-    pub(super) fn new(domain: &[u8]) -> Self {
+    /// Begins a message. The domain separates it from every other use of the hash.
+    pub fn new(domain: &[u8]) -> Self {
         let mut fields = Self { gathered: [0; GATHERED_BYTES], filled: 0, hasher: None };
         fields.add(domain);
         fields
     }
 
-    pub(super) fn field(&mut self, bytes: &[u8]) {
+    /// Adds a field.
+    pub fn field(&mut self, bytes: &[u8]) {
         let length = (bytes.len() as u64).to_be_bytes();
         let end = self.filled + length.len() + bytes.len();
         if let Some((head, rest)) =
@@ -59,7 +61,8 @@ impl FieldHasher {
         self.gathered.get(..self.filled).unwrap_or_default()
     }
 
-    pub(super) fn finish(&mut self) -> [u8; DIGEST_BYTES] {
+    /// Returns the digest of all fields.
+    pub fn finish(&mut self) -> [u8; DIGEST_BYTES] {
         let digest = match self.hasher.take() {
             None => blake3::hash(self.gathered()),
             Some(mut hasher) => hasher.update(self.gathered()).finalize(),

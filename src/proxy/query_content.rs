@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 
 use crate::hop::{self, QUERY_CONTENT};
-use crate::key::CacheKey;
+use crate::key::{CacheKey, FieldHasher};
 use crate::origin::RequestBody;
 use crate::proxy::admission::load::HeldBytes;
 
@@ -76,24 +76,19 @@ fn digest(bytes: &[u8], headers: &HeaderMap) -> Option<String> {
     if hop::named_in_connection(headers).any(|name| describes_content(&name)) {
         return None;
     }
-    let mut hash = blake3::Hasher::new();
-    let mut field = |bytes: &[u8]| {
-        hash.update(&(bytes.len() as u64).to_be_bytes());
-        hash.update(bytes);
-    };
-    field(CONTENT_DOMAIN);
+    let mut hash = FieldHasher::new(CONTENT_DOMAIN);
     let mut names: Vec<&HeaderName> = headers.keys().filter(|name| describes_content(name)).collect();
     names.sort_unstable_by_key(|name| name.as_str());
     for name in names {
         for line in headers.get_all(name) {
-            field(name.as_str().as_bytes());
-            field(line.as_bytes());
+            hash.field(name.as_str().as_bytes());
+            hash.field(line.as_bytes());
         }
     }
     // No field has an empty name, so the content begins here.
-    field(b"");
-    field(bytes);
-    Some(hash.finalize().to_hex().to_string())
+    hash.field(b"");
+    hash.field(bytes);
+    Some(blake3::Hash::from_bytes(hash.finish()).to_hex().to_string())
 }
 
 #[cfg(test)]

@@ -15,8 +15,12 @@ use std::time::{Duration, Instant};
 use http::request::Parts;
 use quick_cache::sync::Cache;
 
+use crate::key::{DIGEST_BYTES, FieldHasher};
 use crate::limits::{ORIGIN_REFUSALS_MAX, RETRY_AFTER_MAX};
 use crate::time::millis;
+
+/// Separates the digests of heads from other uses of the hash.
+const HEAD_DOMAIN: &[u8] = b"cw-refused-head-1";
 
 /// The refusals of a process.
 pub(in crate::proxy) struct OriginRefusals {
@@ -31,7 +35,7 @@ pub(in crate::proxy) struct OriginRefusals {
 
 /// The digest of a head for the origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::proxy::fetch) struct HeadDigest([u8; blake3::OUT_LEN]);
+pub(in crate::proxy::fetch) struct HeadDigest([u8; DIGEST_BYTES]);
 
 impl OriginRefusals {
     /// Creates a table without refusals.
@@ -67,19 +71,15 @@ impl OriginRefusals {
 
 impl HeadDigest {
     pub(in crate::proxy::fetch) fn of(head: &Parts) -> Self {
-        let mut message = Vec::new();
-        let mut add = |field: &[u8]| {
-            message.extend_from_slice(&(field.len() as u64).to_be_bytes());
-            message.extend_from_slice(field);
-        };
-        add(head.method.as_str().as_bytes());
-        add(head.uri.path().as_bytes());
-        add(head.uri.query().unwrap_or_default().as_bytes());
+        let mut hash = FieldHasher::new(HEAD_DOMAIN);
+        hash.field(head.method.as_str().as_bytes());
+        hash.field(head.uri.path().as_bytes());
+        hash.field(head.uri.query().unwrap_or_default().as_bytes());
         for (name, value) in &head.headers {
-            add(name.as_str().as_bytes());
-            add(value.as_bytes());
+            hash.field(name.as_str().as_bytes());
+            hash.field(value.as_bytes());
         }
-        Self(*blake3::hash(&message).as_bytes())
+        Self(hash.finish())
     }
 }
 
