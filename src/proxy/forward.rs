@@ -22,15 +22,15 @@ impl Proxy {
         }
     }
 
-    /// Sends a request to the origin, with the head for its purpose.
+    /// Sends a request to the origin, with the head for its purpose and its content, if the proxy
+    /// has that.
     pub(in crate::proxy) async fn send(
         &self,
         inbound: &InboundRequest,
         purpose: &FetchPurpose,
-        body: RequestBody,
     ) -> Result<Response<OriginBody>, FetchError> {
         let head = || self.origin.outbound().head(&inbound.to_outbound(purpose));
-        self.exchange(inbound, head, body).await
+        self.exchange(inbound, head, inbound.outbound_content()).await
     }
 
     /// Sends a request to the origin with this head. Every response of the origin passes this

@@ -72,7 +72,7 @@ pub(super) async fn answer(
             if storable.is_some() {
                 changed.retain(|key| *key != resource);
             }
-            remove(proxy, &changed).await;
+            proxy.store.write_tombstones(&changed).await;
             let storable = match storable {
                 Some((facts, permit)) => {
                     proxy.store.replace_by_own(permit).await.map(|permit| (facts, permit))
@@ -93,7 +93,7 @@ pub(super) async fn answer(
                 // counts as changed (RFC 9111 §4.4).
                 let changed = inbound.rule_set.resource_keys(&inbound.target);
                 changed.iter().for_each(|key| proxy.store.supersede(key));
-                remove(proxy, &changed).await;
+                proxy.store.write_tombstones(&changed).await;
                 mark = on_write::purge_unanswered(proxy, &inbound).await;
             }
             mark.apply(failed(proxy, &inbound, &error))
@@ -109,7 +109,7 @@ pub(super) async fn uncached(
     reason: PassReason,
     _permit: RequestPermit,
 ) -> ProxyAnswer {
-    match proxy.send(&inbound, &FetchPurpose::Pass, RequestBody::Empty).await {
+    match proxy.send(&inbound, &FetchPurpose::Pass).await {
         Ok(response) => {
             let mut answer = ProxyAnswer::from_origin(Outcome::Pass, response);
             cache_status::append_pass(answer.response.headers_mut(), reason, inbound.rules.route.as_deref());
@@ -181,24 +181,6 @@ fn invalidate_changed(
     changed
 }
 
-/// Removes the values of these keys from every node. The keys of a target, for `GET` and for
-/// `QUERY`, take one round trip.
-async fn remove(proxy: &Proxy, keys: &[CacheKey]) {
-    let tombstone = async |key: &CacheKey| proxy.store.write_tombstone(key, KeyGeneration::new()).await;
-    for keys in keys.chunks(2) {
-        match keys {
-            [one, other] => {
-                let ((), ()) = tokio::join!(tombstone(one), tombstone(other));
-            }
-            keys => {
-                for key in keys {
-                    tombstone(key).await;
-                }
-            }
-        }
-    }
-}
-
 /// Sends an upgrade request. A tunnel begins only if the origin switches protocols.
 pub(super) async fn upgrade(
     proxy: &Rc<Proxy>,
@@ -207,8 +189,7 @@ pub(super) async fn upgrade(
     client: Option<OnUpgrade>,
     _permit: RequestPermit,
 ) -> ProxyAnswer {
-    let mut response = match proxy.send(&inbound, &FetchPurpose::Upgrade(protocol), RequestBody::Empty).await
-    {
+    let mut response = match proxy.send(&inbound, &FetchPurpose::Upgrade(protocol)).await {
         Ok(response) => response,
         Err(error) => return failed(proxy, &inbound, &error),
     };

@@ -29,7 +29,7 @@ pub(in crate::proxy) async fn pass_through(
     reason: &'static str,
 ) -> ProxyAnswer {
     request.note(|explanation| explanation.goes_forward(ExplainedRole::Alone, forward));
-    match proxy.send(&request.inbound, &FetchPurpose::Pass, request.inbound.outbound_content()).await {
+    match proxy.send(&request.inbound, &FetchPurpose::Pass).await {
         Ok(response) => ProxyAnswer::from_origin(Outcome::Uncacheable, response)
             .with_status(CacheStatus::NotStored { forward, reason }),
         Err(error) => {
@@ -52,7 +52,7 @@ pub(in crate::proxy::fetch) async fn fetch_uncacheable(
     request.note(|explanation| explanation.rule(RuleQuestion::Store, Ruling::no(reason)));
     let permit = fetch_request.permit(proxy);
     let requested = time::now();
-    match proxy.send(&request.inbound, &FetchPurpose::Pass, request.inbound.outbound_content()).await {
+    match proxy.send(&request.inbound, &FetchPurpose::Pass).await {
         Ok(response) => {
             if let Some(stored) = stored.as_deref()
                 && request.inbound.method == Method::HEAD

@@ -42,10 +42,7 @@ pub(in crate::proxy::fetch) async fn run_alone(
     let FetchRequest { request, location, .. } = fetch_request;
     let permit = fetch_request.permit(proxy);
     let requested = time::now();
-    let response = match proxy
-        .send(&request.inbound, &FetchPurpose::Cacheable, request.inbound.outbound_content())
-        .await
-    {
+    let response = match proxy.send(&request.inbound, &FetchPurpose::Cacheable).await {
         Ok(response) => response,
         Err(error) => return FetchOutcome::Failed(Failure::from(&error)),
     };
