@@ -165,3 +165,20 @@ fn the_refusal_of_a_query_closes_no_resource() {
     origin.answer("/a", Answer::json("{}"));
     assert_eq!((query("{}"), origin.count("/a")), (200, 2));
 }
+
+#[test]
+fn a_stale_response_comes_before_a_remembered_refusal() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[("cache_stale_if_error", "60s")]);
+    origin.answer("/a", refusal(503, "60"));
+    let mut refused = Client::connect_from(OTHER_ADDRESS, proxy.addr());
+    assert_eq!(refused.get("/a").text(), "busy");
+    origin.answer("/a", Answer::json_with(&[("Cache-Control", "max-age=1")], "{}"));
+    assert_eq!(proxy.get("/a").text(), "{}");
+    until("the response to be stale", || {
+        let fields = [("Cache-Control", "only-if-cached")];
+        proxy.connect().request("GET", "/a", &fields).status == 504
+    });
+    let answer = refused.get("/a");
+    assert_eq!((answer.status, origin.count("/a")), (200, 2), "{}", answer.cache_status());
+}

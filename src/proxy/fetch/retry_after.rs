@@ -37,8 +37,7 @@ pub(in crate::proxy::fetch) fn note_refusal(
 }
 
 /// Returns the answer to a request that the origin has refused, until the time of its `Retry-After`
-/// has passed.
-/// A stale response comes first, where the origin allows one for its errors.
+/// has passed: a stale response, if the origin allows one after its errors, else a refusal.
 pub(in crate::proxy::fetch) async fn answer_refused(
     proxy: &Rc<Proxy>,
     fetch_request: &FetchRequest,
