@@ -15,8 +15,6 @@ use crate::store::lookup::{FoundValue, Tier};
 use crate::store::purge::log::PurgeStatus;
 use crate::store::purge::verdict::{CheckedAt, Consistency, PurgeSnapshot, PurgeVerdict};
 use crate::store::tiers::memory::MemoryEntry;
-#[cfg(test)]
-use crate::time;
 
 /// The content of both tiers for one key.
 #[derive(Debug)]
@@ -222,6 +220,7 @@ mod tests {
     use super::*;
     use crate::entry::Variants;
     use crate::policy::Vary;
+    use crate::time;
     use http::HeaderMap;
 
     fn held(nonce: u64, confirmation: TierConfirmation) -> TierContent {
