@@ -117,11 +117,6 @@ impl Store {
         }
     }
 
-    /// Removes the values of several keys for every node, each with a key generation of its own.
-    pub async fn write_tombstones(&self, keys: &[CacheKey]) {
-        together(keys.iter().map(|key| self.write_tombstone(key, KeyGeneration::new()))).await;
-    }
-
     /// Removes the value of the permit's resource for every node, because the request that took the
     /// permit has changed it. Returns the permit to store the response to the request; `None` if
     /// another purge may have come since the request began: the origin may have sent the response
