@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use crate::client_address::AddressPermit;
-use crate::limits::{QUERY_CONTENT_TIMEOUT, UNCOUNTED_HIT_BYTES_MAX};
+use crate::limits::QUERY_CONTENT_TIMEOUT;
 use crate::origin::{FetchError, RequestBody};
 use crate::proxy::admission::load::{AdmittedRequest, HeldBytes};
 use crate::proxy::answer::failure::Failure;
@@ -106,13 +106,12 @@ async fn answer_cached(
     inbound.content = Some(Rc::new(content));
     let request = Rc::new(CacheRequest::new(inbound));
     let known = match cached::answer_from_memory(proxy, &request) {
-        ControlFlow::Break(answer) if answer.response.body().buffer().0 > UNCOUNTED_HIT_BYTES_MAX => {
-            return match proxy.admit_address(proxy.client(&request.inbound)) {
-                Ok(permit) => (answer, Some(permit)),
+        ControlFlow::Break(answer) => {
+            return match proxy.permit_of_hit(&request.inbound, &answer) {
+                Ok(permit) => (answer, permit),
                 Err(failure) => refused(&request.inbound, failure),
             };
         }
-        ControlFlow::Break(answer) => return (answer, None),
         ControlFlow::Continue(known) => known,
     };
     match proxy.admit(&request.inbound) {

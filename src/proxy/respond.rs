@@ -92,20 +92,21 @@ impl Proxy {
             route = route.without_queries();
         }
         let rule_set = self.rules();
+        let comes_as_query = matches!(route, Dispatch::Query(_));
         let ruled = match route.target() {
-            Some(target) if matches!(route, Dispatch::Query(_)) => rule_set.of_query(target),
+            Some(target) if comes_as_query => rule_set.of_query(target),
             Some(target) => rule_set.of(&parts.method, target),
             None => RuledRequest::of(rule_set.settings()),
         };
         begun.counter.clone_from(&ruled.rules.counter);
         // The content of a `QUERY` is streamed, as that of any passed request.
-        let query_passes = ruled.passes.filter(|_| matches!(route, Dispatch::Query(_)));
+        let query_passes = ruled.passes.filter(|_| comes_as_query);
         if let Some(reason) = ruled.passes {
             route = route.into_uncached(reason);
         }
         notes.note(|explanation| explanation.route(route.word()));
         let client = parts.extensions.remove::<OnUpgrade>();
-        let is_query = matches!(route, Dispatch::Query(_));
+        let is_query = comes_as_query && query_passes.is_none();
         let inbound = |target| {
             notes.note(|explanation| {
                 let key = if is_query {
@@ -225,16 +226,24 @@ impl Proxy {
         }
     }
 
-    /// Returns an answer from memory. A large body holds memory until its client has read it, so it
-    /// takes an address permit.
+    /// Returns the address permit of an answer from memory: a large body holds memory until its
+    /// client has read it.
+    pub(in crate::proxy) fn permit_of_hit(
+        &self,
+        inbound: &InboundRequest,
+        answer: &ProxyAnswer,
+    ) -> Result<Option<AddressPermit>, Failure> {
+        let is_large = answer.response.body().buffer().0 > UNCOUNTED_HIT_BYTES_MAX;
+        is_large.then(|| self.admit_address(self.client(inbound))).transpose()
+    }
+
     fn respond_from_memory(
         &self,
         begun: RequestStart,
         request: CacheRequest,
         answer: ProxyAnswer,
     ) -> PendingResponse {
-        let is_large = answer.response.body().buffer().0 > UNCOUNTED_HIT_BYTES_MAX;
-        let address_permit = is_large.then(|| self.admit_address(self.client(&request.inbound))).transpose();
+        let address_permit = self.permit_of_hit(&request.inbound, &answer);
         self.store.recycle(request.inbound.headers);
         match address_permit {
             Ok(address_permit) => PendingResponse::AtOnce(self.answered(begun, answer, address_permit)),

@@ -7,11 +7,11 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use super::dial::RedisSocket;
-use super::handshake::GreetedSocket;
+use super::handshake::{GreetedSocket, send};
 use crate::limits::BLOCKING_REPLY_BYTES_MAX;
 use crate::redis::error::{CommandError, ConnectError};
 use crate::resp::stream::{StreamCommand, StreamReplyError};
@@ -83,8 +83,7 @@ impl BlockingConnection {
     async fn exchange(&mut self, command: &StreamCommand<'_>) -> Result<Reply, ConnectError> {
         let mut outbox = Outbox::new();
         command.encode(&mut outbox);
-        self.socket.write_all_buf(&mut outbox).await.map_err(ConnectError::Broken)?;
-        self.socket.flush().await.map_err(ConnectError::Broken)?;
+        send(&mut self.socket, outbox).await?;
         loop {
             match self.inbox.frame().map_err(ConnectError::Malformed)? {
                 Some(Frame::Reply(reply)) => return Ok(reply),
@@ -104,7 +103,7 @@ impl BlockingConnection {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::duplex;
+    use tokio::io::{AsyncWriteExt, duplex};
 
     use super::*;
     use crate::resp::{ErrorKind, RespVersion};

@@ -66,7 +66,7 @@ async fn exchange(
     reply(socket, inbox).await
 }
 
-async fn send(socket: &mut impl RedisSocket, mut outbox: Outbox) -> Result<(), ConnectError> {
+pub(super) async fn send(socket: &mut impl RedisSocket, mut outbox: Outbox) -> Result<(), ConnectError> {
     socket.write_all_buf(&mut outbox).await.map_err(ConnectError::Broken)?;
     socket.flush().await.map_err(ConnectError::Broken)
 }
