@@ -1,7 +1,8 @@
 //! The routes of a running process, and the switch of all workers to new ones.
 //!
 //! The main thread publishes the routes of a generation. Each worker makes its own rules of them,
-//! and reports the generation that its new requests use. No request waits for the switch.
+//! and reports the generation that its new requests use. No request waits for the switch. A request
+//! keeps its rules until it ends, and the generation is part of the key of a shared fetch.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -3,7 +3,13 @@
 //!
 //! A write counts if it succeeded, or if its outcome is unknown. A refused write purges nothing, so
 //! a client without the right to write cannot empty the cache. With `wait`, the answer is delayed
-//! until every node has confirmed the purge; an answer without the confirmation says so.
+//! until every node has confirmed the purge; an answer without the confirmation says so. Each
+//! worker has one sync in flight and one waiting (`store/fleet/waiting_writes.rs`).
+//!
+//! With `hold`, a mark is in Redis before the purge is recorded, and a fetch asks for the mark
+//! after it has taken its permit (`store/purge/hold.rs`): a fetch that a lagging replica of the
+//! origin answers either sees the mark or is older than the purge. Memory serves the routes that
+//! such a write names only while Redis tracks the entry (`MemoryUse`).
 
 use http::{HeaderMap, StatusCode};
 

@@ -7,6 +7,11 @@
 //!    └─ after a pause, if Redis fails or does not accept a purge
 //! ```
 //!
+//! Redis delivers a message to one node, which acknowledges it after all nodes have confirmed the
+//! purge. Without the confirmation the message stays pending, and the node repeats the purge for as
+//! long as a node may be registered and serve alone. After `PURGE_STREAM_IDLE` another node takes
+//! the messages of a dead one.
+//!
 //! New messages go first: while purges are unconfirmed, a pass over the pending messages takes one
 //! batch at a time between two reads of new ones. If Redis does not accept a purge, the reader
 //! reads nothing new until it does, so that the messages wait in the stream.

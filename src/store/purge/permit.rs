@@ -2,7 +2,9 @@
 //!
 //! The proxy takes the permit before it asks the origin, and the permit records the key generation
 //! of the resource at that time. An answer never overwrites a later purge, whichever node purged:
-//! Redis compares the [`KeyGeneration`], and this process checks its [`InvalidationWatch`].
+//! Redis compares the [`KeyGeneration`], and this process checks its [`InvalidationWatch`]. A
+//! purge, or the response to an unsafe request, supersedes all permits of its resource in this
+//! process and writes a tombstone with a new key generation to Redis.
 
 use std::sync::Arc;
 use std::time::Instant;
