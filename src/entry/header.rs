@@ -68,8 +68,8 @@ impl KeyGeneration {
 
 /// A count of the purges that concern more than one key.
 ///
-/// Redis counts them for the whole fleet, in epochs that begin at random numbers: when the count is
-/// lost, another epoch begins, and entries stored in the old one are no longer used.
+/// Redis counts these purges for the whole fleet. A random number names each epoch of the count. If
+/// Redis loses the count, another epoch begins, and no lookup uses an entry of an earlier epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PurgeGeneration {
     /// The epoch; never zero in a known generation.

@@ -67,9 +67,9 @@ pub const CLIENT_KEEPALIVE_PROBES: u32 = 3;
 /// The answer carries `Connection: close`, so the client learns of the end without losing a
 /// request.
 pub const DRAIN_GRACE: Duration = Duration::from_millis(250);
-/// Time after that grace over which idle connections are closed, each at a random moment. A request
-/// that arrives between the last check of a socket and its close is lost; closing thousands of
-/// sockets in one turn of the loop makes that gap milliseconds long.
+/// Period after [`DRAIN_GRACE`] in which each idle connection closes at a random moment. The server
+/// loses a request that arrives between its last check of a socket and the close of this socket;
+/// this gap lasts milliseconds if one turn of the loop closes thousands of sockets.
 pub const DRAIN_SPREAD: Duration = Duration::from_millis(250);
 /// Time for which the server keeps reading from a connection that it closes with an answer, so that
 /// a reset does not destroy the answer.

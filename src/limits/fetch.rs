@@ -60,8 +60,8 @@ pub const UNCACHEABLE_REMEMBERED: Duration = Duration::from_secs(120);
 /// Time for which a key is remembered as uncacheable because of the status of an answer, which may
 /// be a passing error.
 pub const STATUS_REMEMBERED: Duration = Duration::from_secs(10);
-/// Time for which Redis is assumed to hold nothing for an uncacheable key: another node may store a
-/// response meanwhile.
+/// Time for which requests for an uncacheable key skip the store after a lookup that found nothing.
+/// The time is short, because this node misses every response that another node stores in it.
 pub const ABSENCE_REMEMBERED: Duration = Duration::from_secs(10);
 /// The least age at which the record of an uncacheable key is renewed.
 pub const UNCACHEABLE_RENEWED: Duration = Duration::from_secs(1);

@@ -150,8 +150,8 @@ impl AddressBook {
         !self.known.is_empty()
     }
 
-    /// Records an answer of the resolver, which is not empty. Returns whether it ends a time
-    /// without one.
+    /// Records an answer of the resolver, which has at least one address. Returns whether the
+    /// attempt before this answer failed.
     pub(super) fn record_answer(&mut self, answer: &[SocketAddr], now: Instant) -> bool {
         self.prefers_ipv6 = answer.first().is_some_and(SocketAddr::is_ipv6);
         let mut former = std::mem::take(&mut self.known);

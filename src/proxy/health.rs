@@ -1,8 +1,9 @@
 //! The checks of the client listener: `/health`, whether the proxy can serve and Redis responds,
 //! and `/ready`, whether the process should get requests.
 //!
-//! `status` is `ok` while requests can be served, which does not require Redis. The response takes
-//! at most 100 ms: the probe has a timeout, and the process caches its result for a second.
+//! `status` of `/health` is `ok` while the proxy can serve requests, which does not require Redis.
+//! The response takes at most 100 ms: the `PING` to Redis has a timeout, and the process caches the
+//! result for a second.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};

@@ -61,8 +61,8 @@ impl<'t, 'p> RouteMatch<'t, 'p> {
         self.form
     }
 
-    /// Returns whether the permissive members of the route apply: the path is plain, and each of
-    /// its readings matches the route.
+    /// Returns whether the members that need a plain path apply (`cache_control`, `override`,
+    /// `default_ttl`): a route matches, the path is plain, and no reading matches another route.
     pub fn permits(&self) -> bool {
         self.matched.is_some() && self.form == PathForm::Plain && !self.is_ambiguous()
     }

@@ -66,8 +66,9 @@ pub(super) static REGISTER: RedisScript = RedisScript {
     digest: "c1118e924315f839d705665cb20cfa0fa32ededa",
 };
 
-/// Compares the run of the server with the last known one: returns 1 if the server has kept its
-/// data, or the last known run.
+/// Compares the server's run (its `run_id`) with the run that Redis stores beside the purge log.
+/// Returns the stored run if it is another one, and neither a fail-over nor an epoch that has begun
+/// since explains the difference. Otherwise stores the server's run and returns 1.
 pub(super) static SERVER_RUN: RedisScript = RedisScript {
     text: include_str!("scripts/server.lua"),
     digest: "87f8eeace1b5be6f7723deb7f4b59d8e6cd8b6cc",

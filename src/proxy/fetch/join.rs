@@ -191,8 +191,9 @@ async fn follow(
     Some(state)
 }
 
-/// Fetches, and answers with the response that comes first: of this fetch, or of another one of the
-/// key, if one of the two takes too long. This fetch continues in any case.
+/// Starts this leader's fetch, and answers with the first response for the key: that of this fetch,
+/// that of a fetch beside it (if one of the two has exceeded `collapse_timeout`), or one that
+/// another node has stored. This leader's fetch runs to its end in its own task in any case.
 async fn lead_or_follow(
     proxy: &Rc<Proxy>,
     fetch_request: &FetchRequest,

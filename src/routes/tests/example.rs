@@ -7,6 +7,7 @@ use crate::routes::tests::table;
 use crate::routes::{RouteFault, RouteTable};
 
 const EXAMPLE: &str = include_str!("../../../examples/routes.toml");
+const PAGE: &str = include_str!("../../../ROUTES.md");
 
 #[test]
 fn the_example_is_valid_and_has_every_member() {
@@ -32,6 +33,13 @@ fn the_example_is_valid_and_has_every_member() {
         assert!(listing.lines().any(|given| given == line), "{line}: {listing}");
     }
     assert!(!listing.contains("unreachable") && !listing.contains("never cached"), "{listing}");
+}
+
+#[test]
+fn the_page_lists_every_member_and_no_other() {
+    let cells = PAGE.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    let listed: Vec<_> = cells.flat_map(|cell| cell.trim_end_matches('`').split("`, `")).collect();
+    assert_eq!(listed, MEMBERS);
 }
 
 #[test]

@@ -168,8 +168,8 @@ impl PurgeState {
         self.tags.insert(tag.0, Cached { value: tag_generation, trust: Some(trust), kept_until, log });
     }
 
-    /// Returns whether a tag is known to have a generation of this epoch that Redis keeps until
-    /// `moment`.
+    /// Returns whether this process has read a generation of the tag in `epoch`, still trusts the
+    /// read, and knows that Redis keeps the generation until `moment`.
     pub(in crate::store) fn has_tag_until(&self, tag: TagDigest, epoch: u64, moment: Instant) -> bool {
         self.tags.get(&tag.0).is_some_and(|known| {
             known.value.is_some_and(|tag_generation| tag_generation.epoch == epoch)

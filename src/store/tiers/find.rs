@@ -25,8 +25,8 @@ use crate::store::tiers::memory::MemoryEntry;
 use crate::store::together::together;
 
 impl Store {
-    /// Looks up `key` in memory and, unless memory may answer alone, in Redis. The lookup takes one
-    /// round trip, and a second one after a purge that may cover the entry.
+    /// Looks up `key` in memory and, unless memory may answer alone, in Redis. The `GET` takes one
+    /// round trip. A purge that may cover the entry adds a read of purge state, also for memory.
     ///
     /// Cancel safe: nothing is half done; the pool drops a late reply in order.
     pub async fn find(&self, key: &CacheKey, target: &Target, memory: MemoryUse) -> Lookup {
@@ -196,9 +196,9 @@ impl Store {
         self.shared.purges.judge(&held.bytes, target, Consistency::Verified(&snapshot), held.checked)
     }
 
-    /// Returns the effect of the purges on an entry that was last found valid at `checked`, and the
-    /// state at which it is valid now. `snapshot` has the purge state that the request has read;
-    /// this function reads from Redis the parts that are missing.
+    /// Returns the effect of the purges on an entry, and the revision and tag stamp of this check;
+    /// `checked` has those of its last check. `snapshot` has the purge state that the request has
+    /// read; this function reads from Redis the parts that are still unknown.
     pub(in crate::store) async fn purge_status(
         &self,
         redis: &Client,

@@ -41,8 +41,9 @@ impl Store {
     /// Stores a value in both tiers for `lifetime`, with the tags by which it may be purged. A
     /// failed write is counted; the caller has nothing to do.
     ///
-    /// Under the key of the permit's resource, the answer does not overwrite a later purge. Any
-    /// other key belongs to a variant, which lookups find through the list at the resource's key.
+    /// A write to the key of the permit's resource fails if a purge has changed the key generation
+    /// since the fetch began. A write to any other key is unconditional: that key belongs to a
+    /// variant, and lookups find a variant through the list at the resource's key.
     ///
     /// Memory has the value after the first poll, unless writes hold answers of the route; dropping
     /// the future loses at most the copy in Redis.
