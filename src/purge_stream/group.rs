@@ -15,8 +15,6 @@ use crate::redis::stream::{
 };
 use crate::redis::{BlockingConnection, BlockingError, Client, CommandError, ErrorKind, Reply};
 
-/// The name of the group, one for all nodes.
-const GROUP: &str = "cachewarp";
 /// The script that removes consumers without messages.
 const REMOVE_CONSUMERS: &str = include_str!("remove_consumers.lua");
 
@@ -24,6 +22,8 @@ const REMOVE_CONSUMERS: &str = include_str!("remove_consumers.lua");
 pub(super) struct ConsumerGroup<'a> {
     connection: BlockingConnection,
     stream: &'a str,
+    /// The name of the group: each API that reads the stream has its own, for all its nodes.
+    group: &'a str,
     consumer: &'a str,
 }
 
@@ -32,12 +32,12 @@ impl<'a> ConsumerGroup<'a> {
     /// the first message of its stream.
     pub(super) async fn open(
         redis: &Client,
-        stream: &'a str,
+        (stream, name): (&'a str, &'a str),
         consumer: &'a str,
     ) -> Result<Self, BlockingError> {
         let connection = redis.connect_blocking(stream.as_bytes()).await?;
-        let mut group = Self { connection, stream, consumer };
-        match group.ask(&StreamCommand::CreateGroup { stream, group: GROUP }).await {
+        let mut group = Self { connection, stream, group: name, consumer };
+        match group.ask(&StreamCommand::CreateGroup { stream, group: name }).await {
             // The group exists.
             Ok(_) | Err(BlockingError::Command(CommandError::Server(ErrorKind::BusyGroup))) => Ok(group),
             Err(why) => Err(why),
@@ -50,8 +50,8 @@ impl<'a> ConsumerGroup<'a> {
         count: usize,
         block: Option<Duration>,
     ) -> Result<Vec<StreamMessage>, BlockingError> {
-        let Self { connection, stream, consumer } = self;
-        let command = StreamCommand::ReadNew { stream, group: GROUP, consumer, count, block };
+        let Self { connection, stream, group, consumer } = self;
+        let command = StreamCommand::ReadNew { stream, group, consumer, count, block };
         let at_most = block.unwrap_or_default() + PURGE_STREAM_REPLY_TIMEOUT;
         Ok(messages(&connection.ask(&command, at_most).await?)?)
     }
@@ -62,17 +62,17 @@ impl<'a> ConsumerGroup<'a> {
         count: usize,
         after: StreamId,
     ) -> Result<Vec<StreamMessage>, BlockingError> {
-        let Self { stream, consumer, .. } = *self;
-        let command = StreamCommand::ReadPending { stream, group: GROUP, consumer, count, after };
+        let Self { stream, group, consumer, .. } = *self;
+        let command = StreamCommand::ReadPending { stream, group, consumer, count, after };
         Ok(messages(&self.ask(&command).await?)?)
     }
 
     /// Returns the identifier of the first message behind `after` that this consumer has not
     /// acknowledged.
     pub(super) async fn first_pending(&mut self, after: StreamId) -> Result<Option<StreamId>, BlockingError> {
-        let Self { stream, consumer, .. } = *self;
+        let Self { stream, group, consumer, .. } = *self;
         let (from, consumer) = (after.next(), Some(consumer));
-        let command = StreamCommand::Pending { stream, group: GROUP, from, count: 1, consumer };
+        let command = StreamCommand::Pending { stream, group, from, count: 1, consumer };
         let listed = pending_messages(&self.ask(&command).await?)?;
         Ok(listed.first().map(|message| message.id))
     }
@@ -82,18 +82,18 @@ impl<'a> ConsumerGroup<'a> {
         if ids.is_empty() {
             return Ok(());
         }
-        let stream = self.stream;
-        self.ask(&StreamCommand::Acknowledge { stream, group: GROUP, ids }).await.map(drop)
+        let Self { stream, group, .. } = *self;
+        self.ask(&StreamCommand::Acknowledge { stream, group, ids }).await.map(drop)
     }
 
     /// Takes over the messages that other consumers have not repeated for [`PURGE_STREAM_IDLE`].
     /// Returns their number.
     pub(super) async fn take_over(&mut self) -> Result<usize, BlockingError> {
-        let Self { stream, consumer, .. } = *self;
+        let Self { stream, group, consumer, .. } = *self;
         let (mut from, mut taken) = (StreamId::ZERO, 0);
         for _ in 0..PURGE_STREAM_PENDING_LISTS_MAX {
             let count = PURGE_STREAM_PENDING_LISTED;
-            let command = StreamCommand::Pending { stream, group: GROUP, from, count, consumer: None };
+            let command = StreamCommand::Pending { stream, group, from, count, consumer: None };
             let listed = pending_messages(&self.ask(&command).await?)?;
             let of_dead = listed.iter().filter(|message| message.consumer != consumer);
             let of_dead = of_dead.filter(|message| message.idle >= PURGE_STREAM_IDLE);
@@ -101,7 +101,7 @@ impl<'a> ConsumerGroup<'a> {
             if !ids.is_empty() {
                 // Another node may have been faster: the idle time is compared again.
                 let idle = PURGE_STREAM_IDLE;
-                let command = StreamCommand::Claim { stream, group: GROUP, consumer, idle, ids: &ids };
+                let command = StreamCommand::Claim { stream, group, consumer, idle, ids: &ids };
                 taken += claimed_ids(&self.ask(&command).await?)?.len();
             }
             match listed.last() {
@@ -114,8 +114,8 @@ impl<'a> ConsumerGroup<'a> {
 
     /// Returns the state of the group; `None` if the stream has lost it.
     pub(super) async fn state(&mut self) -> Result<Option<GroupState>, BlockingError> {
-        let stream = self.stream;
-        Ok(group_state(&self.ask(&StreamCommand::Groups { stream }).await?, GROUP)?)
+        let Self { stream, group, .. } = *self;
+        Ok(group_state(&self.ask(&StreamCommand::Groups { stream }).await?, group)?)
     }
 
     /// Removes the consumers of dead nodes, which have no message.
@@ -130,9 +130,9 @@ impl<'a> ConsumerGroup<'a> {
     }
 
     async fn remove(&mut self, consumer: &str) -> Result<(), BlockingError> {
-        let (stream, idle) = (self.stream, PURGE_STREAM_CONSUMER_IDLE);
+        let (stream, group, idle) = (self.stream, self.group, PURGE_STREAM_CONSUMER_IDLE);
         let script = REMOVE_CONSUMERS;
-        let command = StreamCommand::RemoveConsumers { script, stream, group: GROUP, consumer, idle };
+        let command = StreamCommand::RemoveConsumers { script, stream, group, consumer, idle };
         self.ask(&command).await.map(drop)
     }
 

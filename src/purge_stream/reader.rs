@@ -48,6 +48,9 @@ use crate::time::{instant, jittered};
 /// Reads the stream and purges.
 pub struct PurgeStreamReader {
     stream: Box<str>,
+    /// The name of the consumer group, which is that of the namespace: the APIs that share a stream
+    /// each get every message.
+    group: Box<str>,
     consumer: String,
     redis: Client,
     state: PurgeStreamState,
@@ -129,7 +132,8 @@ impl PurgeStreamReader {
             has_joined: false,
         };
         let (redis, consumer) = (store.redis_client()?, store.node_label());
-        Some(Self { stream: options.stream, consumer, redis, state })
+        let group = store.namespace().as_str().trim_end_matches(':').into();
+        Some(Self { stream: options.stream, group, consumer, redis, state })
     }
 
     /// Reads until the shutdown begins, finishes the batch under way, and leaves the group.
@@ -152,8 +156,8 @@ impl PurgeStreamReader {
 
     /// Reads over one connection.
     async fn session<F: Future<Output = ()>>(&mut self, stop: &mut Stop<F>) -> Result<Stopped, Interruption> {
-        let Self { stream, consumer, redis, state } = self;
-        let opened = match stop.unless(ConsumerGroup::open(redis, stream, consumer)).await {
+        let Self { stream, group: name, consumer, redis, state } = self;
+        let opened = match stop.unless(ConsumerGroup::open(redis, (stream, name), consumer)).await {
             Ok(opened) => opened,
             Err(stopped) => return Ok(stopped),
         };
@@ -164,7 +168,7 @@ impl PurgeStreamReader {
             if let Err(why) = group.remove_dead().await {
                 debug!(%why, "the consumers of dead nodes stay in the group of the purge stream");
                 // A refusal leaves the connection usable; after any other error it is not.
-                group = ConsumerGroup::open(redis, stream, consumer).await?;
+                group = ConsumerGroup::open(redis, (stream, name), consumer).await?;
             }
         }
         // Messages that this node got, and has not acknowledged, when a connection ended.
@@ -219,9 +223,9 @@ impl PurgeStreamReader {
 
     /// Purges what Redis delivered while the connection closed, and removes this consumer.
     async fn leave(&mut self) {
-        let Self { stream, consumer, redis, state } = self;
+        let Self { stream, group: name, consumer, redis, state } = self;
         let left = async {
-            let mut group = ConsumerGroup::open(redis, stream, consumer).await?;
+            let mut group = ConsumerGroup::open(redis, (stream, name), consumer).await?;
             let mut messages = group.read_pending(PURGE_STREAM_BATCH, StreamId::ZERO).await?;
             messages.retain(|message| !state.unconfirmed.contains(message.id));
             state.purge(messages, &mut group).await?;

@@ -6,11 +6,16 @@ use crate::process::Process;
 const OLD: &str = r#"{"state":"old"}"#;
 const NEW: &str = r#"{"state":"new"}"#;
 const STREAM: &str = "cachewarp:purges";
-const FLAGS: [&str; 3] = ["--purge-stream=cachewarp:purges", "--redis-timeout=5s", "--memory-alone-max=1s"];
+const FLAGS: [&str; 4] = [
+    "--purge-stream=cachewarp:purges",
+    "--redis-timeout=5s",
+    "--memory-alone-max=1s",
+    "--cache-namespace=api",
+];
 
 /// Returns the consumers of the unacknowledged messages.
 fn owners(redis: &Redis) -> Vec<String> {
-    let rows = redis.command(&["XPENDING", STREAM, "cachewarp", "-", "+", "10"]);
+    let rows = redis.command(&["XPENDING", STREAM, "cachewarp:api", "-", "+", "10"]);
     let Value::Array(rows) = rows else { return Vec::new() };
     let owner = |row: &Value| if let Value::Array(row) = row { row[1].text() } else { String::new() };
     rows.iter().map(owner).collect()

@@ -9,7 +9,10 @@ use crate::redis_rights::redis_with;
 const OLD: &str = r#"{"state":"old"}"#;
 const NEW: &str = r#"{"state":"new"}"#;
 const STREAM: &str = "cachewarp:purges";
-const SETTINGS: [(&str, &str); 2] = [("purge_stream", STREAM), ("redis_timeout", "10s")];
+/// The consumer group of the nodes: their namespace.
+const GROUP: &str = "cachewarp:api";
+const SETTINGS: [(&str, &str); 3] =
+    [("purge_stream", STREAM), ("redis_timeout", "10s"), ("cache_namespace", "api")];
 const FIELDS: [(&str, &str); 3] =
     [("Cache-Control", "max-age=600"), ("Cache-Tag", "t"), ("Cache-Groups", "\"g\"")];
 
@@ -33,7 +36,7 @@ fn add(redis: &Redis, fields: &[&str]) -> String {
 
 /// Returns the number of messages that nodes have read and not acknowledged.
 fn pending(redis: &Redis) -> i64 {
-    let Value::Array(summary) = redis.command(&["XPENDING", STREAM, "cachewarp"]) else { return 0 };
+    let Value::Array(summary) = redis.command(&["XPENDING", STREAM, GROUP]) else { return 0 };
     summary[0].number()
 }
 
@@ -58,7 +61,7 @@ fn blocked(redis: &Redis) -> usize {
 
 /// Returns the number of nodes in the group.
 fn consumers(redis: &Redis) -> usize {
-    let consumers = redis.command(&["XINFO", "CONSUMERS", STREAM, "cachewarp"]);
+    let consumers = redis.command(&["XINFO", "CONSUMERS", STREAM, GROUP]);
     if let Value::Array(consumers) = consumers { consumers.len() } else { 0 }
 }
 
@@ -157,6 +160,28 @@ fn messages_that_are_no_purges_are_set_aside() {
     }
     assert_eq!(pending(&redis), 0);
     assert_eq!(redis.command(&["XLEN", STREAM]).number(), 7);
+}
+
+/// Two APIs share a Redis and a stream: each message purges both.
+#[test]
+fn each_api_that_reads_the_stream_gets_every_message() {
+    let (origins, redis) = ([Origin::start(), Origin::start()], Redis::start());
+    let other = [("purge_stream", STREAM), ("redis_timeout", "10s"), ("cache_namespace", "other")];
+    let nodes =
+        [start(&origins[0], &redis), Proxy::start_with_redis(&origins[1].url(), &redis.url(), &other)];
+    await_readers(&redis, 2);
+    for (origin, node) in origins.iter().zip(&nodes) {
+        warm(origin, std::slice::from_ref(node));
+    }
+    for purges in 1..4 {
+        add(&redis, &["tag", "t"]);
+        until("both purges to be confirmed", || {
+            nodes.iter().all(|node| messages(std::slice::from_ref(node), "confirmed") == f64::from(purges))
+        });
+    }
+    for node in &nodes {
+        assert_eq!(node.get("/a").text(), NEW);
+    }
 }
 
 /// Thousands of messages from before the first node become few purges.

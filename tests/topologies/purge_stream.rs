@@ -7,7 +7,8 @@ const STREAM: &str = "cachewarp:purges";
 
 /// Starts two nodes that read the stream.
 fn nodes(origin: &Origin, redis_url: &str) -> [Proxy; 2] {
-    let settings = [("redis_url", redis_url), ("redis_timeout", "5s"), ("purge_stream", STREAM)];
+    let namespace = ("cache_namespace", "api");
+    let settings = [("redis_url", redis_url), ("redis_timeout", "5s"), ("purge_stream", STREAM), namespace];
     let nodes = [0; 2].map(|_| Proxy::start(&origin.url(), &settings));
     nodes.iter().for_each(Proxy::await_redis);
     nodes
@@ -27,7 +28,7 @@ fn purges_everywhere(origin: &Origin, nodes: &[Proxy; 2], master: &Redis, new: &
         until("the response to be new", || node.get("/a").text() == new);
     }
     until("the message to be acknowledged", || {
-        let summary = master.try_command(&["XPENDING", STREAM, "cachewarp"]);
+        let summary = master.try_command(&["XPENDING", STREAM, "cachewarp:api"]);
         matches!(summary, Ok(Value::Array(summary)) if summary.first() == Some(&Value::Integer(0)))
     });
 }
