@@ -49,10 +49,12 @@ impl PurgeState {
         };
         let log = self.log();
         // The entry was stored while the purge generation was unknown. It is valid until the node
-        // has read the log: a purge since then has found no generation of the entry to compare.
+        // has read the log, or has learned of a purge: a purge since then has found no generation
+        // of the entry to compare.
         if matches!(consistency, Consistency::LastKnown)
             && generation == PurgeGeneration::default()
             && log.value.is_none()
+            && self.changes() == 0
         {
             return PurgeVerdict::Known(PurgeStatus::Valid, CheckedAt::NEVER);
         }
