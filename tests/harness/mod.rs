@@ -51,7 +51,7 @@ pub(crate) use tls_front::TlsFront;
 pub(crate) use waits::Waits;
 
 /// The longest wait of any party. Only a failure takes this long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Time without progress after which a peer counts as full. Too short a time makes a test weaker,
 /// never wrong.

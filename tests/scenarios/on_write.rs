@@ -416,11 +416,16 @@ fn tries(usual: usize) -> usize {
 #[test]
 fn after_the_answer_to_a_waiting_write_no_node_serves_the_old_response() {
     let (redis, tries) = (Redis::start(), tries(3_000));
-    let fleet = Fleet::start(&redis, "1s");
-    let all = together(fleet.begin(tries, &Arc::default()));
-    assert_eq!(all.stale, 0, "{all:?}");
-    // On a busy machine, some writes wait for 50 ms in vain.
-    assert!(all.confirmed > tries / 10 && all.hits > tries / 2, "{all:?}");
+    let (mut confirmed, mut rounds) = (0, 0);
+    // On a busy machine, many writes wait for 50 ms in vain, and prove nothing.
+    while confirmed < tries / 10 {
+        let fleet = Fleet::start(&redis, "1s");
+        let all = together(fleet.begin(tries, &Arc::default()));
+        assert_eq!(all.stale, 0, "{all:?}");
+        assert!(all.hits > tries / 2, "{all:?}");
+        (confirmed, rounds) = (confirmed + all.confirmed, rounds + 1);
+        assert!(rounds < 20, "{confirmed} writes confirmed in {rounds} rounds");
+    }
 }
 
 /// A write whose purge no Redis took says so. Every other one holds.
