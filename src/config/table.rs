@@ -210,7 +210,7 @@ settings! {
         CacheNamespace "cache_namespace" ValueForm::Text, "auto",
             "Namespace behind `redis_key_prefix`; its nodes share entries and purges. `auto` derives it from `origin_url`, spelled alike on all nodes. Otherwise a name of 1 to 64 letters, digits, `-`, `.` and `_`. Required if the origin is local and Redis is not.";
         PurgeStream "purge_stream" ValueForm::Text, "off",
-            "Redis Stream whose messages are purge orders, by its exact name, without `redis_key_prefix`: `XADD cachewarp:purges * tag account:17`. One node takes each message, purges on every node and acknowledges it. `off` reads none.";
+            "Redis Stream whose messages are purge orders, by its exact name, without `redis_key_prefix`: `XADD cachewarp:purges * tag account:17`. One node of each namespace takes each message, purges on every node and acknowledges it. `off` reads none.";
         EntryKeyFile "entry_key_file" ValueForm::File, "",
             "File with the keys that seal the entries in Redis (AES-256-GCM-SIV): a line `id:key` each, with a key from `openssl rand -base64 32`. The first key seals, and all open. The file is read again when it changes; nodes with other keys do not confirm purges.";
         EntryCompression "entry_compression" ValueForm::Choice("zstd|off"), "zstd",
@@ -224,7 +224,7 @@ settings! {
         CacheDefaultTtl "cache_default_ttl" ValueForm::Duration, "30s",
             "Lifetime of a response whose freshness the origin does not state; `0` disables it.";
         CacheNegativeTtl "cache_negative_ttl" ValueForm::Duration, "0s",
-            "Lifetime of a `404` or `410` whose freshness the origin does not state; `0` stores none.";
+            "Lifetime of a `404` or `410` whose freshness the origin does not state; `0` gives none, so that only `cache_statuses=*` stores one, by `Last-Modified`.";
         CacheStaleWhileRevalidate "cache_stale_while_revalidate" ValueForm::Duration, "0s",
             "Default `stale-while-revalidate` (RFC 5861): time past its lifetime for which a response is served during a refresh.";
         CacheStaleIfError "cache_stale_if_error" ValueForm::Duration, "0s",
@@ -240,7 +240,7 @@ settings! {
         CacheMaxBody "cache_max_body" ValueForm::Size, "1MiB",
             "Maximum size of a stored body. Larger bodies are streamed and not stored.";
         CacheContentTypes "cache_content_types" ValueForm::List, "application/json,+json",
-            "Media types and `+suffixes` that may be stored; `*` allows all, and gives those that state no freshness a lifetime by `Last-Modified` (RFC 9111 §4.2.2).";
+            "Media types and `+suffixes` that may be stored; `*` allows all, and gives those that state no freshness a lifetime by `Last-Modified` (RFC 9111 §4.2.2), unless `cache_default_ttl` is `0`.";
         CacheStatuses "cache_statuses" ValueForm::List, "200",
             "Statuses that may be stored; `*` allows all that HTTP permits, and gives those that state no freshness a lifetime by `Last-Modified` (RFC 9111 §4.2.2).";
         UnstoredHeaders "unstored_headers" ValueForm::List, "",

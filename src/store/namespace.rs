@@ -50,8 +50,12 @@ impl Namespace {
     }
 
     /// Returns the namespace with a name that an operator chose.
+    ///
+    /// A colon separates the prefix from the name, so that no two pairs give one namespace: a name
+    /// has no colon.
     pub fn named(key_prefix: &str, name: &str) -> Self {
-        Self(format!("{key_prefix}{name}:").into())
+        let separator = if key_prefix.is_empty() || key_prefix.ends_with(':') { "" } else { ":" };
+        Self(format!("{key_prefix}{separator}{name}:").into())
     }
 
     /// Returns the prefix as text.
@@ -129,5 +133,13 @@ mod tests {
         assert_eq!(name, b"cachewarp:payments:tag:0123");
         assert_eq!(namespace.strip(&name), Some(&b"tag:0123"[..]));
         assert_eq!(Namespace::named("cachewarp:", "payment").strip(&name), None);
+    }
+
+    #[test]
+    fn a_prefix_and_a_name_do_not_run_together() {
+        assert_eq!(Namespace::named("cw-", "v1").as_str(), "cw-:v1:");
+        assert_ne!(Namespace::named("cw-v", "1"), Namespace::named("cw-", "v1"));
+        assert_eq!(Namespace::named("cw:", "1").as_str(), "cw:1:");
+        assert_eq!(Namespace::named("", "1").as_str(), "1:");
     }
 }

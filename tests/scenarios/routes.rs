@@ -101,7 +101,11 @@ fn cache_control_sets_the_freshness_and_nothing_else() {
         ("/bearer", &[], &[BEARER], false),
         ("/public-bearer", &[("Cache-Control", "public")], &[BEARER], false),
         ("/shared-bearer", &[("Cache-Control", "public, max-age=9")], &[BEARER], true),
+        ("/short-bearer", &[("Cache-Control", "must-revalidate, max-age=9")], &[BEARER], false),
+        ("/long-bearer", &[("Cache-Control", "must-revalidate, max-age=900")], &[BEARER], true),
         ("/unlisted", &[], &[("X-User", "7")], false),
+        ("/short-unlisted", &[("Cache-Control", "max-age=9")], &[("X-User", "7")], false),
+        ("/long-unlisted", &[("Cache-Control", "max-age=900")], &[("X-User", "7")], true),
     ] {
         origin.answer(path, Answer::json_with(fields, "{}"));
         assert_eq!(hits(&proxy, path, request), stored, "{path}");

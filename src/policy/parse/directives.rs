@@ -122,9 +122,9 @@ const KNOWN: [&[u8]; 15] = [
 const NAME_BYTES_MAX: usize = 22;
 
 impl Directives {
-    /// Returns the directives of a request without those by which a client refuses a fresh stored
-    /// response (§5.2.1.1, §5.2.1.3, §5.2.1.4). An unreadable part may be one of these, so it
-    /// counts no more.
+    /// Returns the directives of a request without `no-cache`, `max-age` and `min-fresh`, by which a
+    /// client refuses a fresh stored response (§5.2.1.1, §5.2.1.3, §5.2.1.4). The result also drops
+    /// `malformed`, because the malformed part may be one of these three.
     #[must_use]
     pub(in crate::policy) fn without_client_limits(self) -> Self {
         Self {
@@ -158,7 +158,9 @@ impl Directives {
     fn read(&mut self, RawDirective { name, argument }: RawDirective<'_>) {
         if let DirectiveArgument::Other(value) = argument {
             // §5.2.3: the argument of an unknown directive has no meaning.
-            self.malformed |= is_known(name) || may_hide_another(value);
+            let is_immutable = name.eq_ignore_ascii_case(b"immutable");
+            self.immutable |= is_immutable;
+            self.malformed |= (is_known(name) && !is_immutable) || may_hide_another(value);
             return;
         }
         let mut buffer = [0; NAME_BYTES_MAX];
@@ -171,7 +173,8 @@ impl Directives {
             b"must-revalidate" => self.flag(argument).must_revalidate = true,
             b"proxy-revalidate" => self.flag(argument).proxy_revalidate = true,
             b"must-understand" => self.flag(argument).must_understand = true,
-            b"immutable" => self.flag(argument).immutable = true,
+            // RFC 8246 §2: an argument of `immutable` has no meaning.
+            b"immutable" => self.immutable = true,
             b"only-if-cached" => self.flag(argument).only_if_cached = true,
             b"no-cache" => self.no_cache = self.no_cache.max(DirectiveScope::of(argument)),
             b"private" => self.private = self.private.max(DirectiveScope::of(argument)),

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use http::header::{CONTENT_RANGE, SET_COOKIE};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderMap, StatusCode};
 
 use crate::policy::exchange::Exchange;
@@ -47,7 +47,7 @@ pub fn storable(exchange: &Exchange<'_>, rules: &CacheRules) -> Result<StoredFac
     client_allows(exchange.request)?;
     status_allows(exchange.status, rules)?;
     origin_allows(exchange, &mut applied, stated, rules)?;
-    content_allows(exchange.response, rules)?;
+    content_allows(exchange, rules)?;
     let stored = facts(exchange, &applied, stated, rules, freshness)?;
     match stored.obligations.refused(exchange.request) {
         Some(refusal) => Err(refusal.into()),
@@ -62,7 +62,8 @@ pub(in crate::policy) fn refused_to_others(
     rules: &CacheRules,
 ) -> Option<NotStorable> {
     let Statements { freshness, applied, stated } = Statements::read(exchange, rules);
-    let lifetime = lifetime(exchange, &applied, rules, freshness, freshness::initial_age(exchange));
+    let initial_age = freshness::initial_age(exchange);
+    let lifetime = lifetime(exchange, &applied, stated, rules, freshness, initial_age);
     obligations(exchange.response, stated, lifetime, applied.lifted)
         .refused(exchange.request)
         .map(NotStorable::from)
@@ -108,11 +109,12 @@ fn origin_allows(
     Ok(())
 }
 
-fn content_allows(response: &HeaderMap, rules: &CacheRules) -> Result<(), NotStorable> {
+fn content_allows(exchange: &Exchange<'_>, rules: &CacheRules) -> Result<(), NotStorable> {
+    let response = exchange.response;
     if response.get_all(CONTENT_RANGE).iter().any(range::is_content_range) {
         return Err(NotStorable::ContentRange);
     }
-    if !rules.content_types.admit(response) {
+    if !states_no_content(exchange) && !rules.content_types.admit(response) {
         return Err(NotStorable::ContentType);
     }
     crate::policy::parse::tags::tags(response, rules)?;
@@ -121,6 +123,14 @@ fn content_allows(response: &HeaderMap, rules: &CacheRules) -> Result<(), NotSto
         Vary::Star => Err(NotStorable::VaryStar),
         Vary::TooMany => Err(NotStorable::VaryFields),
     }
+}
+
+/// Returns whether a response has no content and names no type of it, which a `204` has no reason
+/// to do.
+fn states_no_content(exchange: &Exchange<'_>) -> bool {
+    let is_empty = exchange.status == StatusCode::NO_CONTENT
+        || exchange.response.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() == b"0");
+    is_empty && !exchange.response.contains_key(CONTENT_TYPE)
 }
 
 /// Returns whether the freshness that a route states applies to responses with this status. It does
@@ -133,11 +143,13 @@ fn replaces_freshness(status: StatusCode, rules: &CacheRules) -> bool {
     is_meant && rules.negative(status).is_none()
 }
 
-/// Returns the lifetime of a response. One that the route states, or that belongs to a response
-/// whose prohibition it lifts, is not a statement of the origin.
+/// Returns the lifetime of a response. One that a route states is a statement of the origin only if
+/// the origin states freshness that is as long, or lets all requesters share the response. One of a
+/// response whose prohibition a route lifts is none.
 fn lifetime(
     exchange: &Exchange<'_>,
     applied: &AppliedDirectives,
+    obligations: Obligations,
     rules: &CacheRules,
     freshness: Option<&StatedFreshness>,
     initial_age: Duration,
@@ -145,9 +157,12 @@ fn lifetime(
     let lifetime = match freshness {
         Some(freshness) => {
             let stated = Lifetime::stated(exchange, &applied.stated);
-            let is_fresh = stated.is_some_and(|stated| stated > initial_age)
-                && applied.stated.no_cache != DirectiveScope::Whole;
-            if is_fresh {
+            let is_fresh = |stated: Duration| {
+                let covers = stated >= freshness.lifetime || obligations.contains(Obligations::SHARED);
+                stated > initial_age && covers
+            };
+            let states_it = stated.is_some_and(is_fresh) && applied.stated.no_cache != DirectiveScope::Whole;
+            if states_it {
                 Lifetime::Explicit(freshness.lifetime)
             } else {
                 Lifetime::Heuristic(freshness.lifetime)
@@ -170,7 +185,7 @@ fn facts(
 ) -> Result<StoredFacts, NotStorable> {
     let directives = &applied.directives;
     let initial_age = freshness::initial_age(exchange);
-    let lifetime = lifetime(exchange, applied, rules, freshness, initial_age);
+    let lifetime = lifetime(exchange, applied, stated, rules, freshness, initial_age);
     let obligations = obligations(exchange.response, stated, lifetime, applied.lifted);
     let comes_fresh = lifetime.duration() > initial_age;
     let default_window = |rule: Duration| {

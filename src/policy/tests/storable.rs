@@ -326,6 +326,9 @@ fn negative_responses_are_stored_by_setting() {
         ("explicit", 404, &[JSON, ("cache-control", "max-age=60")], Ok(60)),
         ("no-store", 404, &[JSON, ("cache-control", "no-store")], Err(NoStore)),
         ("type", 404, &[("content-type", "text/html")], Err(ContentType)),
+        ("no-type", 404, &[], Err(ContentType)),
+        ("no-type-and-no-content", 404, &[("content-length", "0")], Ok(5)),
+        ("type-and-no-content", 404, &[("content-length", "0"), ("content-type", "a/b")], Err(ContentType)),
         ("405", 405, &[JSON], Err(Status)),
     ];
     for (id, status, fields, want) in rows {

@@ -1,5 +1,7 @@
 //! The stored responses that an unsafe request invalidates (RFC 9111 §4.4).
 
+use std::ops::RangeInclusive;
+
 use http::header::{CONTENT_LOCATION, HeaderName, LOCATION};
 use http::{HeaderMap, Method, StatusCode};
 
@@ -64,10 +66,15 @@ pub fn may_have_written(method: &Method, status: StatusCode) -> bool {
     is_unsafe(method) && (status.is_success() || leaves_outcome_unknown(status))
 }
 
+/// The statuses by which Cloudflare states that the origin gave no valid response, or none in time.
+const GATEWAY_FAILURES: RangeInclusive<u16> = 520..=524;
+
 /// Returns whether a status leaves the outcome of the request unknown: a gateway forwarded it to
 /// the origin and received no valid response, or none in time (RFC 9110 §15.6.3, §15.6.5).
+/// Cloudflare states the same by 520 to 524.
 fn leaves_outcome_unknown(status: StatusCode) -> bool {
     matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
+        || GATEWAY_FAILURES.contains(&status.as_u16())
 }
 
 #[cfg(test)]
@@ -108,11 +115,11 @@ mod tests {
             for status in [200, 201, 204, 303, 304] {
                 assert_eq!(paths(method, status, &[]), ["/items/1"], "{method} {status}");
             }
-            for status in [502, 504] {
+            for status in [502, 504, 520, 522, 524] {
                 let elsewhere = [("location", "/items/2")];
                 assert_eq!(paths(method, status, &elsewhere), ["/items/1"], "{method} {status}: unknown");
             }
-            for status in [400, 404, 412, 500, 501, 503, 505, 999] {
+            for status in [400, 404, 412, 500, 501, 503, 505, 519, 525, 999] {
                 assert!(paths(method, status, &[]).is_empty(), "{method} {status}");
             }
         }
@@ -136,6 +143,10 @@ mod tests {
             (502, true),
             (503, false),
             (504, true),
+            (519, false),
+            (520, true),
+            (524, true),
+            (525, false),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
             assert_eq!(may_have_written(&Method::POST, status), is_write, "{status}");
