@@ -69,6 +69,6 @@ pub use crate::policy::validate::freshen::{
     make_conditional,
 };
 pub use crate::policy::validate::invalidation::{invalidated, is_unsafe, may_have_written};
-pub use crate::policy::validate::withdrawal::{Initiator, withdrawn};
+pub use crate::policy::validate::withdrawal::{Initiator, may_be_of_one_request, withdrawn};
 pub use exchange::Exchange;
 pub use ruling::{Ruling, RulingVerdict};

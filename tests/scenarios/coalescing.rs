@@ -508,6 +508,74 @@ fn a_failure_that_the_leader_may_have_caused_is_not_shared() {
     }
 }
 
+/// An origin may refuse a field that is too long, or that a firewall forbids, and a gateway may
+/// fail on it.
+#[test]
+fn an_error_that_the_leader_may_have_caused_is_not_shared_and_not_remembered() {
+    let statuses = [400, 403, 406, 413, 429, 431, 500, 502];
+    for (status, name) in statuses.into_iter().zip(["user-agent", "accept", "referer"].into_iter().cycle()) {
+        let (origin, gates) = (Origin::start(), [Gate::new(), Gate::new()]);
+        for (path, gate) in ["/hot", "/cold"].into_iter().zip(gates.clone()) {
+            origin.script(path, move |exchange| {
+                let is_refused = exchange.request.field(name).is_some();
+                if !is_refused || path == "/hot" {
+                    gate.pass();
+                }
+                let answer = match is_refused {
+                    true => Answer::new(status, &NEVER_STORED, "\"refused\""),
+                    false => Answer::json_with(&[("Cache-Control", "max-age=60")], "{}"),
+                };
+                answer.give(exchange)
+            });
+        }
+        let [hot, cold] = gates;
+        let proxy = Proxy::start(&origin.url(), &[]);
+        let long = "x".repeat(20_000);
+        let mut leader = proxy.connect();
+        leader.send_head("GET", "/hot", &[(name, &long)]);
+        hot.await_arrivals(1);
+        let mut followers = waiting_clients(&proxy, "/hot", 6);
+        proxy.await_askers(7);
+        hot.open();
+        assert_eq!(leader.response().status, status);
+        assert!(responses(&mut followers).iter().all(|answer| answer.status == 200), "{status}");
+        assert_eq!(origin.count("/hot"), 2, "{status}: one follower must lead a new fetch");
+
+        assert_eq!(proxy.get_with("/cold", &[(name, &long)]).status, status);
+        let mut clients = waiting_clients(&proxy, "/cold", 6);
+        proxy.await_askers(14);
+        cold.open();
+        assert!(responses(&mut clients).iter().all(|answer| answer.status == 200), "{status}");
+        assert_eq!(origin.count("/cold"), 2, "{status}: the key stays cacheable");
+    }
+}
+
+/// A resource may refuse every request.
+#[test]
+fn an_error_of_the_resource_is_awaited_twice() {
+    for status in [400, 403, 500] {
+        let (origin, gate) = (Origin::start(), Gate::new());
+        let path = format!("/{status}");
+        let answers = gate.clone();
+        origin.script(&path, move |exchange| {
+            answers.pass();
+            Answer::new(status, &[], "refused").give(exchange)
+        });
+        let proxy = Proxy::start(&origin.url(), &[]);
+        let mut clients = waiting_clients(&proxy, &path, 6);
+        proxy.await_askers(6);
+        gate.await_arrivals(1);
+        gate.release_one();
+        gate.await_arrivals(2);
+        gate.release_one();
+        // Each of the four that wait no longer fetches for itself.
+        gate.await_arrivals(6);
+        gate.open();
+        assert!(responses(&mut clients).iter().all(|answer| answer.status == status));
+        assert_eq!(origin.count(&path), 6);
+    }
+}
+
 /// A step of an exchange with the origin.
 type Act = fn(&mut Exchange) -> std::io::Result<()>;
 

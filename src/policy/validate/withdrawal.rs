@@ -45,6 +45,20 @@ pub fn withdrawn(
     if is_of_the_resource { FreshenOutcome::Invalidated(reason) } else { FreshenOutcome::Unchanged(reason) }
 }
 
+/// Returns whether a request's own fields, connection or client address may have caused a response
+/// with this status: a field that is too long or that a firewall refuses, a rate of its client, or
+/// a fault of the origin in handling a field. Such a response shows nothing about other requests
+/// for the resource.
+pub fn may_be_of_one_request(status: StatusCode) -> bool {
+    match StatusSubject::of(status) {
+        StatusSubject::Request => true,
+        // A firewall forbids a `User-Agent`.
+        StatusSubject::Resource => status == StatusCode::FORBIDDEN,
+        // A gateway in front of the origin states as 502 that a server refused the head.
+        StatusSubject::Moment => matches!(status.as_u16(), 408 | 421 | 425 | 429 | 500 | 502),
+    }
+}
+
 /// The subject of a status.
 enum StatusSubject {
     /// The resource, for every client.

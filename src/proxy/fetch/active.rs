@@ -8,7 +8,7 @@ use tracing::debug;
 
 use crate::entry::Entry;
 use crate::label::Label;
-use crate::policy::{self, FreshenOutcome, NotStorable};
+use crate::policy::{self, FreshenOutcome, Initiator, NotStorable};
 use crate::proxy::explain::notes::RuleQuestion;
 use crate::proxy::fetch::table::{FetchState, LeaderGuard};
 use crate::proxy::lookup::location::CacheLocation;
@@ -55,8 +55,17 @@ impl ActiveFetch {
     /// Counts the reason for which a response is not stored, and removes the stored response if
     /// this response ends it.
     pub(in crate::proxy::fetch) async fn reject(&mut self, status: StatusCode, reason: NotStorable) {
-        self.refuse(reason);
+        if self.is_of_the_leader(status) {
+            count_refusal(&self.proxy, self.key, reason);
+        } else {
+            self.refuse(reason);
+        }
         self.supersede(status, reason).await;
+    }
+
+    /// Returns whether the fetch's own request may have caused a response with this status.
+    pub(in crate::proxy::fetch) fn is_of_the_leader(&self, status: StatusCode) -> bool {
+        is_of_the_request(&self.request, status)
     }
 
     /// Removes the stored response that was being validated, if this response ends it.
@@ -105,15 +114,26 @@ impl ActiveFetch {
     }
 }
 
-/// Counts the reason for which a response is not stored, and remembers the key as uncacheable, so
-/// that its next requests do not wait for each other.
-pub(in crate::proxy::fetch) fn refuse(proxy: &Proxy, key: FetchKey, reason: NotStorable) {
+/// Returns whether a request may itself have caused its response: a client chose its fields, and
+/// the status allows it. Such a response shows nothing about the key.
+pub(in crate::proxy::fetch) fn is_of_the_request(request: &CacheRequest, status: StatusCode) -> bool {
+    request.initiator == Initiator::Client && policy::may_be_of_one_request(status)
+}
+
+/// Counts the reason for which a response is not stored.
+pub(in crate::proxy::fetch) fn count_refusal(proxy: &Proxy, key: FetchKey, reason: NotStorable) {
     proxy.metrics.not_stored(reason);
     debug!(
         reason = reason.word(),
         credentialed = key.requester == RequesterClass::Credentialed,
         "response not stored"
     );
+}
+
+/// Counts the reason for which a response is not stored, and remembers the key as uncacheable, so
+/// that its next requests do not wait for each other.
+pub(in crate::proxy::fetch) fn refuse(proxy: &Proxy, key: FetchKey, reason: NotStorable) {
+    count_refusal(proxy, key, reason);
     let uncacheable = &proxy.shared.uncacheable;
     // The other reasons say nothing about the next response.
     if reason == NotStorable::Changed {

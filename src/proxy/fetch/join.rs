@@ -125,6 +125,17 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
                     None => break,
                 }
             }
+            FetchState::OfLeader(failure) => {
+                if let Some(failure) = failure
+                    && let Some(answer) = serve_stale_on_error(proxy, &fetch_request, failure).await
+                {
+                    return answer;
+                }
+                if !may_lead_anew {
+                    break;
+                }
+                may_lead_anew = false;
+            }
             FetchState::Failed(failure) => {
                 if !may_lead_anew || !failure.may_be_of_the_request() {
                     return stale_or_failure(proxy, &fetch_request, failure).await;

@@ -21,7 +21,7 @@ use crate::proxy::answer::outcome::Outcome;
 use crate::proxy::answer::response::ProxyAnswer;
 use crate::proxy::answer::shared_body::SharedBody;
 use crate::proxy::explain::notes::RuleQuestion;
-use crate::proxy::fetch::active::{ActiveFetch, refuse};
+use crate::proxy::fetch::active::{ActiveFetch, count_refusal, is_of_the_request, refuse};
 use crate::proxy::fetch::keep::ResponseToStore;
 use crate::proxy::fetch::request::FetchRequest;
 use crate::proxy::fetch::response::{FetchOutcome, SharedResponse};
@@ -57,7 +57,12 @@ pub(in crate::proxy::fetch) async fn run_alone(
             fetched.await.unwrap_or(FetchOutcome::Failed(Failure::Closed))
         }
         Err(reason) => {
-            refuse(proxy, request.fetch_key(location.key), reason);
+            let key = request.fetch_key(location.key);
+            if is_of_the_request(request, response.status()) {
+                count_refusal(proxy, key, reason);
+            } else {
+                refuse(proxy, key, reason);
+            }
             note_refusal(proxy, request, response.status(), response.headers());
             FetchOutcome::Direct(response, reason)
         }
@@ -185,21 +190,22 @@ impl ActiveFetch {
         // an entry that it invalidates.
         self.reject(response.status(), reason).await;
         note_refusal(&self.proxy, &self.request, response.status(), response.headers());
-        match policy::OriginFailure::of(response.status()) {
-            Some(failure) => {
-                self.pause(failure, policy::retry_after(response.headers(), time::now()));
-                self.publish(FetchState::Errored);
+        let failure = policy::OriginFailure::of(response.status());
+        let paused_by = match policy::OriginFailure::of_refresh(response.status()) {
+            // A refresh that brings another error would otherwise be repeated at once.
+            other @ Some(_) if self.request.initiator == Initiator::Refresh => other,
+            Some(_) | None => failure,
+        };
+        match paused_by {
+            Some(failure) => self.pause(failure, policy::retry_after(response.headers(), time::now())),
+            None => self.succeeded(),
+        }
+        if self.is_of_the_leader(response.status()) {
+            if let Some(lead) = self.lead.take() {
+                lead.end(FetchState::OfLeader(failure));
             }
-            None => {
-                // A refresh that brings another error would otherwise be repeated at once.
-                match policy::OriginFailure::of_refresh(response.status()) {
-                    Some(failure) if self.request.initiator == Initiator::Refresh => {
-                        self.pause(failure, policy::retry_after(response.headers(), time::now()));
-                    }
-                    Some(_) | None => self.succeeded(),
-                }
-                self.publish(FetchState::Alone);
-            }
+        } else {
+            self.publish(if failure.is_some() { FetchState::Errored } else { FetchState::Alone });
         }
         drop(to_client.send(FetchOutcome::Direct(response, reason)));
     }

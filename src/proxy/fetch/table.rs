@@ -7,7 +7,7 @@
 //! Requests with and without a credential never share a fetch: access of one proves nothing for the
 //! other.
 //!
-//! A fetch that is shared, alone or failed stays so. The body of a shared one is *gathered* (every
+//! A fetch that is shared, alone, of its leader or failed stays so. The body of a shared one is *gathered* (every
 //! piece is kept, and a request may join at the beginning) until it ends or outgrows
 //! `cache_max_body`; then it is *relayed* through a window, and no request joins.
 //!
@@ -26,6 +26,7 @@ use tokio::sync::watch;
 
 use crate::hash::SeededBuildHasher;
 use crate::limits::{EARLIER_FETCHES_MAX, SHARED_FETCH_SHARDS, SHARED_FETCHES_MAX};
+use crate::policy::OriginFailure;
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::fetch::response::SharedResponse;
 use crate::proxy::request::{FetchKey, FetchScope};
@@ -44,6 +45,10 @@ pub(in crate::proxy) enum FetchState {
     Stored,
     /// The response is an error: each follower gets a stale answer, or fetches for itself.
     Errored,
+    /// The leader's own request may have caused the response, an error: each follower gets a stale
+    /// answer if the failure allows one. Otherwise one follower fetches again, and the others
+    /// follow it.
+    OfLeader(Option<OriginFailure>),
     /// The response is for the leader alone: each follower fetches for itself.
     Alone,
     /// The fetch failed, and an immediate retry would fail as well.
