@@ -2,13 +2,16 @@
 //!
 //! The proxy first reads the content, up to `query_body_max`, and then looks the response up by it.
 //! A request whose content is larger, or which waits for `100 Continue`, passes to the origin as it
-//! arrives. A client that sends its content slowly holds memory within `max_body_memory`, but no
-//! permit of other requests, and ends after [`QUERY_CONTENT_TIMEOUT`].
+//! arrives. A client that sends its content slowly holds memory within `max_body_memory` and a
+//! permit of its own address, but no permit of other requests, and ends after
+//! [`QUERY_CONTENT_TIMEOUT`].
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::ops::ControlFlow;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use http::header::EXPECT;
@@ -46,7 +49,15 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, inbound: InboundRequest, body: Inc
         // The origin decides whether it wants the content.
         Ok(ReadContent::Beyond(RequestBody::Streaming(body)))
     } else {
-        let read = timeout(QUERY_CONTENT_TIMEOUT, read(proxy, body)).await;
+        let mut reading = pin!(timeout(QUERY_CONTENT_TIMEOUT, read(proxy, body)));
+        // Most content has arrived with its head.
+        let read = match poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await {
+            Poll::Ready(read) => read,
+            Poll::Pending => match proxy.admit_address(proxy.client(&inbound)) {
+                Ok(_permit) => reading.await,
+                Err(failure) => return refused(&inbound, failure),
+            },
+        };
         read.unwrap_or(Err(FetchError::ClientTimeout))
     };
     match read {
@@ -77,7 +88,7 @@ async fn read(proxy: &Proxy, mut body: Incoming) -> Result<ReadContent, FetchErr
     let mut held = proxy.shared.load.hold();
     let mut content = BytesMut::new();
     loop {
-        let next = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+        let next = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
         match next.map(|frame| frame.map(Frame::into_data)) {
             Some(Ok(Ok(piece))) => {
                 content.extend_from_slice(&piece);

@@ -39,6 +39,8 @@ mod harness;
 #[cfg(test)]
 mod harness_holds;
 #[cfg(test)]
+mod held;
+#[cfg(test)]
 mod http_edges;
 #[cfg(test)]
 mod invalidation;
