@@ -154,7 +154,9 @@ fn normalized(bytes: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some((first, tail)) = rest.split_first() {
-        match ENCODINGS.iter().find(|(encoding, _)| rest.starts_with(encoding)) {
+        // No encoding begins with an ASCII byte, and most paths have no other.
+        let encodings = if first.is_ascii() { &[][..] } else { &ENCODINGS };
+        match encodings.iter().find(|(encoding, _)| rest.starts_with(encoding)) {
             Some((encoding, byte)) => {
                 plain.push(*byte);
                 rest = rest.get(encoding.len()..).unwrap_or_default();
