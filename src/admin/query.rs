@@ -30,6 +30,15 @@ pub(super) enum QueryError {
     /// A parameter that is no header field, or one header field too many.
     #[error("header is not `Name: value`, or there are too many")]
     Header,
+    /// A method that the cache does not handle.
+    #[error("method is GET or QUERY")]
+    Method,
+    /// Content of another method.
+    #[error("content needs method=QUERY")]
+    Content,
+    /// A `QUERY` that the cache does not handle.
+    #[error("{0}")]
+    Passed(#[from] crate::proxy::QueryPassedError),
     /// A number out of bounds, or no number.
     #[error("top is not a number from 1 to {TOP_PATHS_SHOWN_MAX}")]
     Top,

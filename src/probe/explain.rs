@@ -1,11 +1,11 @@
-//! The request of `cachewarp explain`: an ordinary `GET`, with the token.
+//! The request of `cachewarp explain`: an ordinary `GET` or `QUERY`, with the token.
 //!
 //! The command does not read the body of the answer, so it ends with the head.
 
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 
-use super::get::{AwaitedPart, HttpError, ProbeAnswer, ProbeRequest, get};
+use super::get::{AwaitedPart, HttpError, ProbeAnswer, ProbeContent, ProbeRequest, get};
 use super::report::AdminReport;
 use super::target::ProbeTarget;
 use crate::hop::EXPLAIN;
@@ -19,6 +19,8 @@ pub struct ExplainRequest {
     pub target: ProbeTarget,
     /// The request fields besides `Host`.
     pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// The content of a `QUERY`; `None` for a `GET`.
+    pub query: Option<String>,
     /// The token that permits an explanation.
     pub token: Secret,
 }
@@ -42,7 +44,7 @@ pub enum ExplainError {
 
 /// Sends the request, and returns the explanation as a report.
 pub fn explain(question: &ExplainRequest) -> Result<AdminReport, ExplainError> {
-    let ExplainRequest { target, fields, token } = question;
+    let ExplainRequest { target, fields, query, token } = question;
     let mut fields = fields.clone();
     let mut token =
         HeaderValue::from_str(token.expose()).map_err(|error| HttpError::Request(error.into()))?;
@@ -51,7 +53,7 @@ pub fn explain(question: &ExplainRequest) -> Result<AdminReport, ExplainError> {
     let answer = get(&ProbeRequest {
         target,
         fields: &fields,
-        content: None,
+        content: query.as_deref().map(ProbeContent::Query),
         part: AwaitedPart::Head,
         timeout: EXPLAIN_TIMEOUT,
         bytes_max: 0,
@@ -80,7 +82,7 @@ mod tests {
             b"HTTP/1.1 404 Not Found\r\nCache-Status: CacheWarp; fwd=uri-miss\r\nCacheWarp-Explain: {\"route\":\"cached\"}\r\n\r\n";
         let (request, report) = asked(answer, |target| {
             let fields = vec![(HeaderName::from_static("accept"), HeaderValue::from_static("text/html"))];
-            Ok(explain(&ExplainRequest { target, fields, token: Secret::new("sesame") })?)
+            Ok(explain(&ExplainRequest { target, fields, query: None, token: Secret::new("sesame") })?)
         });
         assert!(request.contains("\r\naccept: text/html\r\ncachewarp-explain: sesame\r\n"), "{request}");
         let report = report.unwrap().to_string();
@@ -91,10 +93,20 @@ mod tests {
     }
 
     #[test]
+    fn content_makes_a_query() {
+        let (request, _) = asked(b"HTTP/1.1 200 OK\r\nCacheWarp-Explain: {}\r\n\r\n", |target| {
+            let (fields, token) = (Vec::new(), Secret::new("sesame"));
+            Ok(explain(&ExplainRequest { target, fields, query: Some("{\"a\":1}".to_owned()), token })?)
+        });
+        assert!(request.starts_with("QUERY /a?b HTTP/1.1\r\n") && request.ends_with("\r\n\r\n{\"a\":1}"));
+    }
+
+    #[test]
     fn a_missing_explanation_has_a_reason() {
         let explained = |answer: &str| {
             let (_, report) = asked(answer.as_bytes(), |target| {
-                Ok(explain(&ExplainRequest { target, fields: Vec::new(), token: Secret::new("sesame") })?)
+                let (fields, token) = (Vec::new(), Secret::new("sesame"));
+                Ok(explain(&ExplainRequest { target, fields, query: None, token })?)
             });
             report.unwrap_err().to_string()
         };

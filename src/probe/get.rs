@@ -1,5 +1,5 @@
-//! One `GET`, or one `POST` if there is content, on its own connection, with bounds for the time
-//! and for the bytes of the answer.
+//! One `GET`, or one `POST` or `QUERY` with content, on its own connection, with bounds for the
+//! time and for the bytes of the answer.
 
 use std::error::Error;
 use std::future::pending;
@@ -24,13 +24,22 @@ pub(super) struct ProbeRequest<'a> {
     pub(super) target: &'a ProbeTarget,
     /// The request fields, besides `Connection`, and besides `Host` unless it is among these.
     pub(super) fields: &'a [(HeaderName, HeaderValue)],
-    /// The body of a `POST`.
-    pub(super) content: Option<&'a str>,
+    /// The content, and its method.
+    pub(super) content: Option<ProbeContent<'a>>,
     pub(super) part: AwaitedPart,
     /// The time-out of the whole exchange.
     pub(super) timeout: Duration,
     /// Bytes of the body to read; the rest is ignored.
     pub(super) bytes_max: usize,
+}
+
+/// The content of a request.
+#[derive(Clone, Copy)]
+pub(super) enum ProbeContent<'a> {
+    /// The content of a `POST`.
+    Post(&'a str),
+    /// The content of a `QUERY`.
+    Query(&'a str),
 }
 
 /// The part of the answer that the command waits for.
@@ -134,7 +143,11 @@ async fn exchange(
 impl ProbeRequest<'_> {
     fn request(&self) -> Result<Request<Full<Bytes>>, http::Error> {
         let ProbeTarget { authority, path } = self.target;
-        let method = if self.content.is_some() { Method::POST } else { Method::GET };
+        let (method, content) = match self.content {
+            None => (Method::GET, ""),
+            Some(ProbeContent::Post(content)) => (Method::POST, content),
+            Some(ProbeContent::Query(content)) => (Method::QUERY, content),
+        };
         let mut request = Request::builder().method(method).uri(path);
         if self.fields.iter().all(|(name, _)| *name != HOST) {
             request = request.header(HOST, authority);
@@ -142,7 +155,7 @@ impl ProbeRequest<'_> {
         for (name, value) in self.fields {
             request = request.header(name, value);
         }
-        let content = Bytes::copy_from_slice(self.content.unwrap_or_default().as_bytes());
+        let content = Bytes::copy_from_slice(content.as_bytes());
         request.header(CONNECTION, "close").body(Full::new(content))
     }
 }

@@ -10,7 +10,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::get::{AwaitedPart, HttpError, ProbeAnswer, ProbeRequest, get};
+use super::get::{AwaitedPart, HttpError, ProbeAnswer, ProbeContent, ProbeRequest, get};
 use super::report::AdminReport;
 use crate::limits::{OPERATOR_ANSWER_BYTES_MAX, OPERATOR_TIMEOUT};
 use crate::probe::target::{ProbeTarget, authority};
@@ -45,6 +45,8 @@ pub enum AdminCommand {
         url: String,
         /// Request fields, each as `Name: value`.
         fields: Vec<String>,
+        /// The content of a `QUERY`; `None` for a `GET`.
+        query: Option<String>,
     },
 }
 
@@ -76,7 +78,7 @@ impl AdminClient {
         let (path, content) = match command {
             AdminCommand::Purge(order) => ("/purge".to_owned(), Some(order.as_str())),
             AdminCommand::Reload => ("/reload".to_owned(), Some("{}")),
-            AdminCommand::Inspect { url, fields } => (inspection(url, fields), None),
+            AdminCommand::Inspect { url, fields, query } => (inspection(url, fields, query.as_deref()), None),
         };
         let AdminReply { status, document } = self.ask(path, content)?;
         let report = AdminReport::of(&status.to_string(), &document);
@@ -100,7 +102,7 @@ impl AdminClient {
         let answer = get(&ProbeRequest {
             target: &target,
             fields: &fields,
-            content,
+            content: content.map(ProbeContent::Post),
             part: AwaitedPart::Whole,
             timeout: OPERATOR_TIMEOUT,
             bytes_max: OPERATOR_ANSWER_BYTES_MAX,
@@ -142,10 +144,13 @@ fn bearer(token: &Secret) -> Result<HeaderValue, HttpError> {
     Ok(value)
 }
 
-fn inspection(url: &str, fields: &[String]) -> String {
+fn inspection(url: &str, fields: &[String], query: Option<&str>) -> String {
     let mut path = format!("/entries?url={}", utf8_percent_encode(url, NON_ALPHANUMERIC));
     for field in fields {
         path += &format!("&header={}", utf8_percent_encode(field, NON_ALPHANUMERIC));
+    }
+    if let Some(content) = query {
+        path += &format!("&method=QUERY&content={}", utf8_percent_encode(content, NON_ALPHANUMERIC));
     }
     path
 }
@@ -190,12 +195,19 @@ purged.all  true
 
     #[test]
     fn an_entry_is_inspected_by_its_url() {
-        let command =
-            AdminCommand::Inspect { url: "http://a/b?c&d".to_owned(), fields: vec!["X: y z".to_owned()] };
-        let (request, outcome) = run(b"HTTP/1.1 200 OK\r\n\r\n{\"found\":\"nothing\"}", None, &command);
+        let (url, fields) = ("http://a/b?c&d".to_owned(), vec!["X: y z".to_owned()]);
+        let command = AdminCommand::Inspect { url: url.clone(), fields: fields.clone(), query: None };
+        let answer = b"HTTP/1.1 200 OK\r\n\r\n{\"found\":\"nothing\"}";
+        let (request, outcome) = run(answer, None, &command);
         let line = "GET /entries?url=http%3A%2F%2Fa%2Fb%3Fc%26d&header=X%3A%20y%20z HTTP/1.1\r\n";
         assert!(request.starts_with(line) && !request.contains("authorization"), "{request}");
         assert_eq!(outcome.unwrap(), "answer  200 OK\nfound   nothing\n");
+        let query = AdminCommand::Inspect { url, fields, query: Some("{}".to_owned()) };
+        let (request, _) = run(answer, None, &query);
+        assert!(
+            request.contains("&header=X%3A%20y%20z&method=QUERY&content=%7B%7D HTTP/1.1\r\n"),
+            "{request}"
+        );
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod worker;
 
 pub use answer::body::{AdmittedBody, AnswerBody, BodyError};
 pub use answer::outcome::cacheable_outcomes;
+pub use explain::inspect::{InspectedRequest, QueryPassedError};
 pub use options::{FetchLease, Options, ProbePaths};
 pub use request::Caller;
 pub use respond::PendingResponse;

@@ -134,7 +134,10 @@ fn an_invalid_request_gets_the_reason() {
     for (target, detail) in [
         ("/entries", "the parameter url is missing"),
         ("/entries?url=/a", "url does not begin with http:// or https://"),
-        ("/entries?url=http://a/&x=1", "unknown parameter \"x\"; the parameters are url, header"),
+        (
+            "/entries?url=http://a/&x=1",
+            "unknown parameter \"x\"; the parameters are url, header, method, content",
+        ),
         ("/stats?top=0", "top is not a number from 1 to 100"),
     ] {
         let response = admin_request(admin, "GET", target, &[], "");

@@ -6,9 +6,9 @@ use std::io::Write;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
-use super::admin::purge;
+use super::admin::{admin_request, purge};
 use crate::harness::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, Http2, RST_STREAM, block};
-use crate::harness::{Answer, Client, Gate, Origin, Proxy, Redis, Response, Then, until};
+use crate::harness::{Answer, Client, Gate, Origin, Program, Proxy, Redis, Response, Then, until};
 
 const FRESH: (&str, &str) = ("Cache-Control", "max-age=600");
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -382,4 +382,41 @@ fn routes_apply_to_queries_that_they_list() {
     let explained: Value = serde_json::from_str(other().field("cachewarp-explain").unwrap()).unwrap();
     assert_eq!(explained["route"], "query");
     until("the response to be stored", || is_hit(&other()));
+}
+
+#[test]
+fn operators_inspect_and_explain_a_query() {
+    let origin = echoing("/a", &[FRESH]);
+    let proxy = Proxy::start(&origin.url(), &[("explain_token", TOKEN.1)]);
+    await_hit(&proxy, r#"{"a":1}"#);
+    let found = |query: &str| {
+        let target = format!("/entries?url=http://test/a&header=Content-Type:application/json{query}");
+        let answer = admin_request(proxy.admin_addr(), "GET", &target, &[], "");
+        (answer.status, member(&answer, "found"))
+    };
+    let content = "&method=QUERY&content=%7B%22a%22:1%7D";
+    for (query, status, tier) in [
+        (content.to_owned(), 200, "memory"),
+        (content.replace(":1", ":2"), 200, "nothing"),
+        ("&method=QUERY".to_owned(), 200, "nothing"),
+        ("&method=GET".to_owned(), 200, "nothing"),
+        (format!("{content}&header=Content-Language:de"), 200, "nothing"),
+        // No cache handles such a request.
+        (format!("{content}&header=Connection:content-language"), 400, ""),
+        (content.replace("method=QUERY&", ""), 400, ""),
+    ] {
+        assert_eq!(found(&query), (status, tier.to_owned()), "{query}");
+    }
+    let admin = format!("--admin-addr={}", proxy.admin_addr());
+    let url = format!("http://{}/a", proxy.addr());
+    let query = ["-H", "Content-Type: application/json", "--query", r#"{"a":1}"#];
+    let inspected = Program::run(&[&["inspect", "http://test/a", &admin], &query[..]].concat());
+    assert_eq!((inspected.code, inspected.stderr.as_str()), (Some(0), ""));
+    assert!(inspected.stdout.contains("held"), "{}", inspected.stdout);
+    let explain = ["explain", url.as_str(), "-H", "Host: test", "--token", TOKEN.1];
+    let explained = Program::run(&[&explain[..], &query].concat());
+    assert_eq!((explained.code, explained.stderr.as_str()), (Some(0), ""));
+    assert!(explained.stdout.contains("CacheWarp; hit"), "{}", explained.stdout);
+    let other = Program::run(&[&explain[..], &query[..3], &["{}"]].concat());
+    assert!(other.stdout.contains("fwd=vary-miss"), "{}", other.stdout);
 }

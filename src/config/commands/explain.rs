@@ -15,6 +15,8 @@ pub(in crate::config) struct ExplainArgs {
     pub(in crate::config) url: String,
     /// Fields of the form `Name: value`.
     pub(in crate::config) fields: Vec<String>,
+    /// The content of a `QUERY`.
+    pub(in crate::config) query: Option<String>,
     /// A token that replaces `explain_token`.
     pub(in crate::config) token: Option<String>,
 }
@@ -41,7 +43,7 @@ impl ExplainArgs {
         let token = token.map_err(|error| errors.push(error));
         match (target, token) {
             (Ok(target), Ok(token)) if errors.is_empty() => {
-                Ok(probe::ExplainRequest { target, fields, token })
+                Ok(probe::ExplainRequest { target, fields, query: self.query.clone(), token })
             }
             _ => Err(errors),
         }
@@ -69,7 +71,7 @@ mod tests {
         token: Option<&str>,
     ) -> Result<probe::ExplainRequest, Vec<ConfigError>> {
         let fields = fields.iter().map(|&field| field.to_owned()).collect();
-        ExplainArgs { url: url.to_owned(), fields, token: token.map(str::to_owned) }
+        ExplainArgs { url: url.to_owned(), fields, query: None, token: token.map(str::to_owned) }
             .request(Some(&Secret::new("of-the-settings")))
     }
 
@@ -102,7 +104,8 @@ mod tests {
                 "--token must be 1 to 256 printable ASCII characters without spaces",
             ]
         );
-        let none = ExplainArgs { url: "http://a".to_owned(), fields: Vec::new(), token: None }.request(None);
+        let url = "http://a".to_owned();
+        let none = ExplainArgs { url, fields: Vec::new(), query: None, token: None }.request(None);
         assert_eq!(none.unwrap_err(), [ConfigError::NoToken]);
     }
 }

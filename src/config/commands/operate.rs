@@ -46,10 +46,12 @@ pub(in crate::config) struct PurgeArgs {
 }
 
 /// The arguments of `cachewarp inspect`.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::config) struct InspectArgs {
     url: String,
     fields: Vec<String>,
+    /// The content of a `QUERY`.
+    query: Option<String>,
 }
 
 /// The arguments of `cachewarp top`.
@@ -176,21 +178,23 @@ impl PurgeArgs {
 }
 
 impl InspectArgs {
-    pub(in crate::config) fn args() -> [Arg; 2] {
+    pub(in crate::config) fn args() -> [Arg; 3] {
         [
             Arg::new("url").required(true).value_name("URL").help("URL as clients request it"),
             several("header", "NAME: VALUE", "Header of the request to match; may be repeated").short('H'),
+            Arg::new("query").long("query").value_name("CONTENT").help("Content of a QUERY to match"),
         ]
     }
 
     pub(in crate::config) fn read(matches: &ArgMatches) -> Self {
         let url = matches.get_one::<String>("url").cloned().unwrap_or_default();
-        Self { url, fields: texts(matches, "header") }
+        Self { url, fields: texts(matches, "header"), query: matches.get_one::<String>("query").cloned() }
     }
 
     pub(in crate::config) fn command(&self) -> Result<AdminCommand, Vec<ConfigError>> {
         Target::of_url(&self.url).map_err(|error| vec![ConfigError::InspectUrl(error)])?;
-        Ok(AdminCommand::Inspect { url: self.url.clone(), fields: self.fields.clone() })
+        let Self { url, fields, query } = self.clone();
+        Ok(AdminCommand::Inspect { url, fields, query })
     }
 }
 
@@ -295,7 +299,7 @@ mod tests {
             let error = words.command().unwrap_err();
             assert_eq!(error.iter().map(ToString::to_string).collect::<Vec<_>>(), [message]);
         }
-        let inspect = InspectArgs { url: "/a".to_owned(), fields: Vec::new() };
+        let inspect = InspectArgs { url: "/a".to_owned(), ..InspectArgs::default() };
         assert_eq!(
             inspect.command().unwrap_err()[0].to_string(),
             "the URL does not begin with http:// or https://"

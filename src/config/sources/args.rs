@@ -34,6 +34,7 @@ const ROUTES: &str = "routes";
 const TOP: &str = "top";
 const URL: &str = "url";
 const HEADER: &str = "header";
+const QUERY: &str = "query";
 const TOKEN: &str = "token";
 
 /// A command with its arguments.
@@ -164,6 +165,10 @@ fn command() -> Command {
                     .value_name("NAME: VALUE")
                     .help("Request header to send; may be repeated")
                     .action(ArgAction::Append),
+                Arg::new(QUERY)
+                    .long(QUERY)
+                    .value_name("CONTENT")
+                    .help("Send a QUERY with this content; state its Content-Type by -H"),
                 Arg::new(TOKEN)
                     .long(TOKEN)
                     .value_name("SECRET")
@@ -253,6 +258,7 @@ fn invocation(matches: &ArgMatches) -> Invocation {
         Some((EXPLAIN, explain)) => Invocation::Explain(ExplainArgs {
             url: explain.get_one::<String>(URL).cloned().unwrap_or_default(),
             fields: explain.get_many::<String>(HEADER).into_iter().flatten().cloned().collect(),
+            query: explain.get_one::<String>(QUERY).cloned(),
             token: explain.get_one::<String>(TOKEN).cloned(),
         }),
         Some((INSPECT, inspect)) => Invocation::Inspect(InspectArgs::read(inspect)),
@@ -382,10 +388,11 @@ mod tests {
             (&["demo", "--log-level", "debug"], Invocation::Demo),
             (&["--log-level=debug", "health"], Invocation::Health { url: None }),
             (
-                &["explain", "-H", "A: b", "http://a/", "--header=C: d", "--token", "t"],
+                &["explain", "-H", "A: b", "http://a/", "--header=C: d", "--token", "t", "--query", "{}"],
                 Invocation::Explain(ExplainArgs {
                     url: "http://a/".to_owned(),
                     fields: vec!["A: b".to_owned(), "C: d".to_owned()],
+                    query: Some("{}".to_owned()),
                     token: Some("t".to_owned()),
                 }),
             ),

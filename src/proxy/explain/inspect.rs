@@ -9,7 +9,9 @@
 //! not the body.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
 
+use bytes::Bytes;
 use http::{HeaderMap, Method};
 
 use crate::entry::{Entry, StoredValue};
@@ -21,17 +23,36 @@ use crate::policy::{self, CacheRules, GroupNames};
 use crate::proxy::explain::notes::{ExplainNotes, Explanation};
 use crate::proxy::lookup::find::variant;
 use crate::proxy::lookup::location::CacheLocation;
-use crate::proxy::request::Caller;
-use crate::proxy::request::{CacheRequest, InboundRequest};
+use crate::proxy::query_content::QueryContent;
+use crate::proxy::request::{CacheRequest, Caller, InboundRequest};
 use crate::proxy::worker::Proxy;
 use crate::store::{FoundValue, InspectedKey, TierContent};
 use crate::time;
 use crate::tls::ClientCertificate;
 
+/// The request whose stored response an inspection shows.
+pub struct InspectedRequest {
+    /// The target.
+    pub target: Target,
+    /// The request fields.
+    pub headers: HeaderMap,
+    /// The content of a `QUERY`; `None` for a `GET`.
+    pub content: Option<Bytes>,
+}
+
+/// The error of an inspection of a `QUERY` that the cache does not handle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "such a QUERY passes the cache: its content exceeds query_body_max, or Connection names a field that \
+     describes the content"
+)]
+pub struct QueryPassedError;
+
 impl Proxy {
     /// Returns a JSON document of the stored response of a target, as a `GET` with these fields
-    /// finds it.
-    pub async fn inspect(&self, target: Target, mut headers: HeaderMap) -> String {
+    /// finds it, or a `QUERY` with this content.
+    pub async fn inspect(&self, inspected: InspectedRequest) -> Result<String, QueryPassedError> {
+        let InspectedRequest { target, mut headers, content } = inspected;
         let caller = Caller {
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             scheme: target.scheme,
@@ -40,12 +61,19 @@ impl Proxy {
         let url = target.to_string();
         let notes = ExplainNotes::taken();
         let rules = self.rules();
-        let key = rules.resource_key(&target);
+        let is_query = content.is_some();
+        let ruled = if is_query { rules.of_query(&target) } else { rules.of_get(&target) };
+        let key = ruled.rules.cache.keys.resource(&target);
         notes.note(|explanation| explanation.target(&target, key, self.store.namespace()));
-        let ruled = rules.of_get(&target);
         notes.note(|explanation| explanation.ruled(&ruled));
         self.origin.outbound().strip_unvouched(&mut headers, &ruled.rules.cache.keys, caller.peer);
-        let inbound = InboundRequest::new(Method::GET, target, headers, caller, notes, (ruled.rules, rules));
+        let content = content.map(|content| self.query_content(content, &headers)).transpose()?;
+        if let Some(content) = &content {
+            content.mark(&mut headers);
+        }
+        let method = if is_query { Method::QUERY } else { Method::GET };
+        let mut inbound = InboundRequest::new(method, target, headers, caller, notes, (ruled.rules, rules));
+        inbound.content = content.map(Rc::new);
         let request = CacheRequest::new(inbound);
         let (location, lookup) = self.look_up(&request).await;
         request.note_location(&location);
@@ -63,7 +91,7 @@ impl Proxy {
             }
         };
         let variants = self.variants(&request, &location).await;
-        json::object(|object| {
+        let document = json::object(|object| {
             object.text("url", &url, OPERATOR_SHOWN_BYTES_MAX);
             if let Some(varies) = &location.variants {
                 object.texts("vary", varies.fields.names().iter().map(|name| name.as_str()), usize::MAX);
@@ -78,7 +106,17 @@ impl Proxy {
                 object.texts("tags", tags.iter().map(String::as_str), OPERATOR_SHOWN_BYTES_MAX);
             }
             request.inbound.notes.write(object);
-        })
+        });
+        Ok(document)
+    }
+
+    /// Returns the content of a `QUERY` that the cache handles.
+    fn query_content(&self, content: Bytes, headers: &HeaderMap) -> Result<QueryContent, QueryPassedError> {
+        let bytes_max = self.options.query_body_max;
+        if bytes_max == 0 || content.len() > bytes_max {
+            return Err(QueryPassedError);
+        }
+        QueryContent::new(content, headers, self.shared.load.hold()).ok_or(QueryPassedError)
     }
 
     /// Returns the most recently stored variants of a resource, from any node and request.
