@@ -12,7 +12,7 @@ use crate::client_address::{AddressPermit, ClientNetwork};
 use crate::entry::{JsonCheck, KeyGeneration};
 use crate::key::{CacheKey, Target, TargetError};
 use crate::origin::{FetchPurpose, OriginClient};
-use crate::policy::{self, CacheRules, RequestFacts};
+use crate::policy::{self, CacheRules, RequestFacts, RulesDigest};
 use crate::proxy::admission::load::AdmittedRequest;
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::fetch::tasks::BackgroundTasks;
@@ -56,7 +56,7 @@ impl Proxy {
         registry: &Registry,
     ) -> Rc<Self> {
         let metrics = Metrics::new(registry);
-        store.set_rules(routes.as_ref().map_or(0, |routes| routes.digest()));
+        store.set_rules(rules_digest(&rules, routes.as_deref()));
         let tag_rules = rules.clone();
         shared.note_routes(routes.as_deref());
         let mut route_counts = shared.route_counts.worker();
@@ -82,9 +82,9 @@ impl Proxy {
     /// Uses these routes for the requests that arrive from now on. Each request in progress keeps
     /// its rules.
     pub fn use_routes(&self, routes: Option<Arc<RouteTable>>, generation: u64) {
-        self.store.set_rules(routes.as_ref().map_or(0, |routes| routes.digest()));
-        self.shared.note_routes(routes.as_deref());
         let cache = self.rules().settings().cache.clone();
+        self.store.set_rules(rules_digest(&cache, routes.as_deref()));
+        self.shared.note_routes(routes.as_deref());
         let counts = &mut *self.route_counts.borrow_mut();
         self.rules.replace(Rc::new(RuleSet::new(cache, &self.options, routes, generation, counts)));
     }
@@ -191,4 +191,11 @@ impl Proxy {
         !has_ignored_cookies
             && self.origin.outbound().sends_as_shared(&inbound.outbound_by(rules, &FetchPurpose::Pass))
     }
+}
+
+/// Returns the digest of the rules that nodes must have in common to confirm each other's purges:
+/// their routes, and their meaning of client certificates.
+fn rules_digest(rules: &CacheRules, routes: Option<&RouteTable>) -> u64 {
+    let routes = RulesDigest(routes.map_or(0, RouteTable::digest).to_be_bytes());
+    u64::from_be_bytes(rules.client_certificates.digest(routes).0)
 }

@@ -30,6 +30,7 @@ mod tls_client;
 mod tls_front;
 mod waits;
 mod wire;
+pub(crate) mod write_history;
 
 pub(crate) use authority::Authority;
 pub(crate) use client::{Client, Response};
