@@ -7,5 +7,6 @@ mod limiter;
 mod reuse;
 mod script;
 mod tls;
+mod tls_addresses;
 mod tunnel;
 mod uploads;

@@ -21,10 +21,10 @@ const SECOND: [u8; 4] = [127, 0, 0, 2];
 
 /// Resolver whose answer the test sets.
 #[derive(Clone, Default)]
-struct FixedResolver(Arc<Mutex<Vec<SocketAddr>>>);
+pub(super) struct FixedResolver(Arc<Mutex<Vec<SocketAddr>>>);
 
 impl FixedResolver {
-    fn of(answer: &[SocketAddr]) -> Self {
+    pub(super) fn of(answer: &[SocketAddr]) -> Self {
         Self(Arc::new(Mutex::new(answer.to_vec())))
     }
 

@@ -21,21 +21,21 @@ use crate::origin::{FetchError, FetchPhase, Options, OriginClient, OriginOptions
 use crate::tls::{TlsError, TlsIdentity};
 
 /// Certificate authority of this test.
-struct TestAuthority(CertifiedIssuer<'static, KeyPair>);
+pub(super) struct TestAuthority(CertifiedIssuer<'static, KeyPair>);
 
 impl TestAuthority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    fn file(&self) -> NamedTempFile {
+    pub(super) fn file(&self) -> NamedTempFile {
         file(&self.0.pem())
     }
 
     /// Returns an acceptor with a certificate for `name`.
-    fn server(&self, name: &str) -> TlsAcceptor {
+    pub(super) fn server(&self, name: &str) -> TlsAcceptor {
         let (certificate, key) = self.issue(name);
         acceptor(&certificate, &key)
     }
