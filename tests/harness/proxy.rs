@@ -31,9 +31,10 @@ impl Proxy {
         Self(Some(app::start(read(&flags)).unwrap()))
     }
 
-    /// Starts a proxy with Redis, and waits until every connection of its pool is up.
+    /// Starts a proxy with Redis, and waits until every connection of its pool is up. On a busy
+    /// machine, Redis may take longer than the default time-out; a lookup would then be a miss.
     pub(crate) fn start_with_redis(origin_url: &str, redis_url: &str, settings: &[(&str, &str)]) -> Self {
-        let mut all = vec![("redis_url", redis_url), ("redis_pool_size", "4")];
+        let mut all = vec![("redis_url", redis_url), ("redis_pool_size", "4"), ("redis_timeout", "10s")];
         all.retain(|(name, _)| settings.iter().all(|(given, _)| given != name));
         all.extend(settings);
         let proxy = Self::start(origin_url, &all);

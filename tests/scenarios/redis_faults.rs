@@ -180,7 +180,8 @@ fn a_restart_of_redis_under_load_causes_no_client_error() {
 #[test]
 fn a_stalled_redis_costs_at_most_its_timeout() {
     let (origin, redis) = (origin(), Redis::start());
-    let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[REDIS_ONLY]);
+    let settings = [REDIS_ONLY, ("redis_timeout", "50ms")];
+    let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &settings);
     assert_miss(&proxy, "/a");
     redis.await_keys(1);
     redis.stall();
