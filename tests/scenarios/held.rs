@@ -20,7 +20,7 @@ const VICTIM: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 /// The preface of HTTP/2, and SETTINGS with empty windows.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0";
 
-/// An origin, and the gate that its endless resource and its slow one pass.
+/// An origin, and the gate that its large resource and its slow one pass.
 struct HeldOrigin {
     origin: Origin,
     gate: Gate,
@@ -32,6 +32,13 @@ impl HeldOrigin {
         let origin = large(&gate);
         origin.answer("/private", Answer::json_with(&[("Cache-Control", "no-store")], "{}"));
         origin.answer("/slow", Answer::silent().pass(&gate).send("HTTP/1.1 204 No Content\r\n\r\n"));
+        origin.script("/endless", |exchange| {
+            exchange
+                .write("HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: 1000000000\r\n\r\n")?;
+            loop {
+                exchange.write([0; 16 * 1024])?;
+            }
+        });
         origin.script("/upload", |exchange| {
             let _ = exchange.body();
             Ok(Then::Close)
@@ -224,8 +231,12 @@ impl TlsSide {
         let mut clients: Vec<_>;
         if protocol == "h2" {
             clients = vec![connect()];
-            let fields =
-                [(":method", "GET"), (":scheme", "https"), (":authority", "localhost"), (":path", "/large")];
+            let fields = [
+                (":method", "GET"),
+                (":scheme", "https"),
+                (":authority", "localhost"),
+                (":path", "/endless"),
+            ];
             clients[0].send(PREFACE).unwrap();
             for stream in (1..).step_by(2).take(PERMITS) {
                 let payload = block(&fields);
@@ -235,10 +246,10 @@ impl TlsSide {
         } else {
             clients = (0..PERMITS).map(|_| connect()).collect();
             for client in &mut clients {
-                client.send("GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+                client.send("GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
             }
         }
-        held.gate.await_arrivals(PERMITS);
+        held.origin.await_count("/endless", PERMITS);
         clients
     }
 
@@ -265,14 +276,12 @@ fn an_address_that_reads_nothing_over_tls_blocks_no_misses_of_others() {
         }
         assert_eq!(tls.status_of_miss(&proxy, own), 503, "{protocol}");
         drop((clients, proxy));
-        held.gate.open();
 
         let held = HeldOrigin::start();
         let proxy = tls.proxy(&held, &[("client_body_timeout", "1s")]);
         let clients = tls.hold_unread(&held, &proxy, protocol);
         until("the unread answers to be cut", || tls.status_of_miss(&proxy, own) == 200);
         drop((clients, proxy));
-        held.gate.open();
     }
 }
 
