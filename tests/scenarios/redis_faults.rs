@@ -106,7 +106,7 @@ fn a_stale_entry_is_served_during_a_slow_fetch() {
 fn a_redis_that_starts_later_is_used() {
     let (origin, mut redis) = (origin(), Redis::start());
     redis.kill();
-    let proxy = Proxy::start(&origin.url(), &[("redis_url", &redis.url()), REDIS_ONLY]);
+    let proxy = Proxy::start(&origin.url(), &[("redis_url", &redis.url()), REDIS_ONLY, PATIENT]);
     assert_miss(&proxy, "/a");
     assert_eq!(health(&proxy), DISCONNECTED);
     redis.restart();
