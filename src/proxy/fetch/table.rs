@@ -7,9 +7,9 @@
 //! Requests with and without a credential never share a fetch: access of one proves nothing for the
 //! other.
 //!
-//! A fetch that is shared, alone, of its leader or failed stays so. The body of a shared one is *gathered* (every
-//! piece is kept, and a request may join at the beginning) until it ends or outgrows
-//! `cache_max_body`; then it is *relayed* through a window, and no request joins.
+//! A fetch that is shared, alone, of its leader or failed stays so. The body of a shared one is
+//! *gathered* (every piece is kept, and a request may join at the beginning) until it ends or
+//! outgrows `cache_max_body`; then it is *relayed* through a window, and no request joins.
 //!
 //! A fetch may take longer than its followers wait (`collapse_timeout`). Then one of them leads a
 //! further fetch of the key, and the others follow both: the response that comes first answers them
