@@ -27,6 +27,8 @@ mod doorkeeper;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
+mod flooded;
+#[cfg(test)]
 mod floods;
 #[cfg(test)]
 mod forged;
