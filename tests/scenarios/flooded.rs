@@ -95,7 +95,7 @@ fn assert_served_during(name: &str, origin: &Origin, progress: &FloodProgress, c
         assert_eq!(unanswered.response().status, 504, "{name}");
         assert_eq!(slow.response().status, 408, "{name}");
         assert!(victim.get("/hit").cache_status().contains("hit"), "{name}");
-        progress.await_steps(name);
+        // The rest of the flood fills the buffers of the sockets until here.
         drop(end);
     });
 }
