@@ -44,6 +44,8 @@ mod tags;
 mod targeted;
 #[path = "checks/topology.rs"]
 mod topology;
+#[path = "checks/traces.rs"]
+mod traces;
 #[path = "checks/vary.rs"]
 mod vary;
 #[path = "checks/warm.rs"]
@@ -69,6 +71,7 @@ pub(crate) use survey::recorded_heads;
 pub(crate) use tags::tags;
 pub(crate) use targeted::targeted;
 pub(crate) use topology::{cluster_map, redirect, sentinel};
+pub(crate) use traces::traceparent;
 pub(crate) use vary::vary;
 pub(crate) use warm::warm_list_of as warm_list;
 
@@ -122,6 +125,7 @@ pub(crate) const CHECKS: &[FuzzCheck] = &[
     ("tags", tags),
     ("target", target),
     ("targeted", targeted),
+    ("traceparent", traceparent),
     ("vary", vary),
     ("warm_list", warm_list),
 ];

@@ -48,6 +48,7 @@ use crate::server::{
 use crate::store::{Store, WARM_TAKES_MAX};
 use crate::telemetry::Registry;
 use crate::telemetry::access::{AccessLog, RequestRecord};
+use crate::telemetry::trace::Tracing;
 use crate::{admin, origin, policy, proxy, purge_stream, server, store, time};
 
 pub use self::reload::SettingsSource;
@@ -89,6 +90,7 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
         redis.server.board.show(&registry);
     }
     let (access_log, log_writer) = AccessLog::start(access_log, workers.len(), &registry)?;
+    let (tracing, traces) = Tracing::start(settings.traces, &registry)?;
     let (shutdown, readiness) = (Shutdown::new(), access.readiness.clone());
     let (reloads, requests) = ReloadQueue::new();
     if let Some(tls) = tls.clone() {
@@ -118,6 +120,7 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
         liveness: liveness.clone(),
         workers: workers.len(),
         access_log,
+        tracing,
         registry,
         warmed: watch::Sender::new(false),
         shutdown: shutdown.clone(),
@@ -134,6 +137,7 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
         liveness,
         workers: Vec::with_capacity(listeners.len()),
         log_writer: Some(log_writer),
+        traces: Some(traces),
     };
     let (ready, begun) = sync_channel(listeners.len());
     for (number, (listener, options)) in listeners.into_iter().zip(workers).enumerate() {
@@ -182,6 +186,7 @@ struct ProcessShared {
     liveness: Liveness,
     workers: usize,
     access_log: AccessLog,
+    tracing: Tracing,
     registry: Registry,
     store: store::StoreShared,
     fetches: proxy::ProxyShared,
@@ -243,6 +248,7 @@ impl WorkerParts {
             registry, shutdown, access, workers, warmed, reloads, readiness, access_log, ..
         } = shared;
         let recorder = access_log.recorder(number, &registry);
+        let tracer = shared.tracing.tracer(&registry);
         let serving = ServingWorker::of(shared.operators.clone());
         let origin = match origin::OriginClient::new(options.origin, &registry) {
             Ok(origin) => origin,
@@ -270,9 +276,16 @@ impl WorkerParts {
             readiness.enter(ProcessPhase::Warming);
             warm(number, &store, &warmed).await;
             drop(ready.send(Ok(())));
-            let ended =
-                server::serve(listener, &options.server, Rc::clone(&proxy), shutdown, &registry, recorder)
-                    .await;
+            let ended = server::serve(
+                listener,
+                &options.server,
+                Rc::clone(&proxy),
+                shutdown,
+                &registry,
+                recorder,
+                tracer,
+            )
+            .await;
             drop(serving);
             ended
         };
@@ -288,7 +301,9 @@ impl WorkerParts {
                     let admin = AdminService::new(access, reloads, registry.clone(), store, proxy, workers);
                     let shutdown = shared.operators.shutdown();
                     // The metrics of client connections exclude those of operators.
-                    server::serve(listener, &options, admin, shutdown, &Registry::new(), None).await.map(drop)
+                    server::serve(listener, &options, admin, shutdown, &Registry::new(), None, None)
+                        .await
+                        .map(drop)
                 }
                 None => Ok(()),
             }

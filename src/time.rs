@@ -53,6 +53,13 @@ pub fn now() -> Timestamp {
     SystemTime::now().into()
 }
 
+/// Returns the nanoseconds of the wall clock since the Unix epoch, for spans.
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+pub fn now_nanos() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Returns the time of the monotonic clock, for latencies and deadlines inside one process.
 ///
 /// The timers use this clock too, so a test pauses both together.

@@ -79,6 +79,7 @@ targets! {
     tags
     target
     targeted
+    traceparent
     vary
     warm_list
 }

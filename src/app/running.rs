@@ -11,6 +11,7 @@ use crate::origin;
 use crate::readiness::Readiness;
 use crate::server::{ListenError, Shutdown};
 use crate::telemetry::access::AccessLogWriter;
+use crate::telemetry::trace::TraceExporter;
 use crate::tls::TlsError;
 
 /// The reason why the proxy does not start.
@@ -47,6 +48,8 @@ pub struct RunningProxy {
     pub(super) workers: Vec<thread::JoinHandle<()>>,
     /// `None` once the proxy has stopped.
     pub(super) log_writer: Option<AccessLogWriter>,
+    /// `None` once the proxy has stopped.
+    pub(super) traces: Option<TraceExporter>,
 }
 
 impl RunningProxy {
@@ -76,6 +79,9 @@ impl RunningProxy {
         let ends: Vec<_> = self.workers.drain(..).map(thread::JoinHandle::join).collect();
         if let Some(writer) = self.log_writer.take() {
             writer.close();
+        }
+        if let Some(traces) = self.traces.take() {
+            traces.close();
         }
         ends.iter().all(Result::is_ok)
     }

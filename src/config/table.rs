@@ -289,6 +289,10 @@ settings! {
             "Header with the id of a request: the access log shows it, the origin receives it, and the answer has it. Peers in `trusted_proxies` may state an id; other requests get a new one. No id is stored. `off` disables it.";
         SlowLogThreshold "slow_log_threshold" ValueForm::Duration, "0",
             "Duration up to the last byte from which a request causes a warning with its timings, at most ten a second for each worker; `0` disables it.";
+        OtlpEndpoint "otlp_endpoint" ValueForm::Url, "off",
+            "URL of an OpenTelemetry collector that takes traces over OTLP/HTTP, such as `http://localhost:4318`; without a path, `/v1/traces` is meant. `off` sends none.";
+        TraceSample "trace_sample" ValueForm::Percent, "1%",
+            "Share of requests that are traced. A valid `traceparent` of the client decides for its request instead.";
         ExplainToken "explain_token" ValueForm::Secret, "",
             "Token that a client sends as `CacheWarp-Explain` to receive an explanation; `cachewarp explain` uses it. If empty, explanations are off.";
         ExplainTokenFile "explain_token_file" ValueForm::File, "",

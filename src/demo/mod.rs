@@ -114,7 +114,7 @@ fn start_api(shutdown: Shutdown) -> Result<(SocketAddr, thread::JoinHandle<()>),
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let api = thread::Builder::new().name("sample-api".to_owned()).spawn(move || {
         let serve = async {
-            server::serve(listener, &options, SampleApi::new(), shutdown, &Registry::new(), None).await
+            server::serve(listener, &options, SampleApi::new(), shutdown, &Registry::new(), None, None).await
         };
         if let Err(error) = LocalSet::new().block_on(&runtime, serve) {
             error!(%error, "sample API failed");

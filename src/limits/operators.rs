@@ -165,6 +165,19 @@ pub const SLOW_WINDOW: Duration = Duration::from_secs(1);
 /// Warnings about slow requests of one worker in such an interval.
 pub const SLOW_LINES_PER_WINDOW: usize = 10;
 
+// --- Traces --------------------------------------------------------------------------------------
+
+/// Spans that wait for the collector, of all workers.
+pub const TRACE_QUEUE_SPANS_MAX: usize = 8192;
+/// Spans of one message to the collector.
+pub const TRACE_BATCH_SPANS_MAX: usize = 512;
+/// Time for which the exporting thread waits for further spans behind the first.
+pub const TRACE_GATHER_TIME: Duration = Duration::from_secs(1);
+/// Time in which the collector has to take a message.
+pub const TRACE_EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for which the end of the process waits for the last spans to be sent.
+pub const TRACE_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
 // --- Surveys of recorded heads -------------------------------------------------------------------
 
 /// The longest file of recorded heads.

@@ -8,6 +8,7 @@ use crate::origin::{FetchError, FetchPurpose, OriginBody, RequestBody};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::request::InboundRequest;
 use crate::proxy::worker::Proxy;
+use crate::telemetry::trace::{SpanAttribute, SpanName};
 use crate::time;
 
 impl Proxy {
@@ -43,11 +44,28 @@ impl Proxy {
     ) -> Result<Response<OriginBody>, FetchError> {
         let begun = inbound.record.is_logged().then(time::instant);
         let deadlines = inbound.rules.deadlines(&self.origin);
+        let span = inbound.record.trace().span(SpanName::Fetch);
+        let head = || {
+            let mut head = head()?;
+            if let Some(span) = &span {
+                span.inject(&mut head.headers);
+            }
+            Ok(head)
+        };
         let answered = self.origin.send_within(deadlines, self.client(inbound), head, body).await;
         if let Some(begun) = begun {
             let took = time::instant().saturating_duration_since(begun);
             // A request may be sent again, after a response that does not answer it.
             inbound.record.note(|facts| *facts.origin_time.get_or_insert_default() += took);
+        }
+        if let Some(span) = &span {
+            match &answered {
+                Ok(response) => {
+                    let status = response.status().as_u16();
+                    span.note("http.response.status_code", SpanAttribute::Number(status.into()));
+                }
+                Err(_) => span.fail(),
+            }
         }
         let mut response = answered?;
         self.origin.outbound().rewrite_links(response.headers_mut(), &inbound.target);

@@ -34,6 +34,7 @@ use crate::proxy::{health, lookup, pass, purge, query};
 use crate::request_id::RequestId;
 use crate::telemetry::RouteCounter;
 use crate::telemetry::access::{AnswerFacts, RequestRecord};
+use crate::telemetry::trace::SpanAttribute;
 use crate::time;
 
 /// A response, or the future that produces it.
@@ -119,6 +120,9 @@ impl Proxy {
             });
             let RuledRequest { rules, .. } = ruled;
             record.note(|facts| facts.route = rules.logged_route());
+            if let Some(route) = rules.route.as_deref() {
+                record.trace().note("http.route", || SpanAttribute::Text(route.to_owned().into()));
+            }
             let mut headers = parts.headers;
             self.origin.outbound().strip_unvouched(&mut headers, &rules.cache.keys, caller.peer);
             let rules = (rules, rule_set);
@@ -311,6 +315,8 @@ impl Proxy {
             counter.answered(answer.response.status(), answer.outcome.cache_result(), took);
         }
         begun.record.answered(took, |facts| note_answer(facts, &answer));
+        let outcome = answer.outcome.word();
+        begun.record.trace().note("cachewarp.outcome", || SpanAttribute::Text(outcome.into()));
         let timer = self.metrics.time_response(answer.outcome, begun.at);
         let hold = address_permit.map(|permit| self.hold(answer.response.body(), permit));
         answer.response.map(|body| AdmittedBody::new(body, hold, timer))

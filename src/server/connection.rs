@@ -39,6 +39,7 @@ use crate::label::Label;
 use crate::limits::{CLIENT_OPENING_BYTES_MAX, DRAIN_GRACE};
 use crate::request_id::RequestIdSource;
 use crate::telemetry::access::RequestRecorder;
+use crate::telemetry::trace::Tracer;
 
 /// The HTTP/2 connection preface (RFC 9113 §3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -56,6 +57,8 @@ pub(super) struct WorkerContext<H> {
     pub(super) recorder: Option<Rc<RequestRecorder>>,
     /// The ids of requests, unless they get none.
     pub(super) request_ids: Option<Rc<RequestIdSource>>,
+    /// The tracer, if there is a collector.
+    pub(super) tracer: Option<Rc<Tracer>>,
     pub(super) shutdown: Shutdown,
 }
 
@@ -145,6 +148,7 @@ pub(super) async fn serve<S, H>(
         metrics: worker.metrics.clone(),
         recorder: worker.recorder.clone(),
         request_ids: worker.request_ids.clone(),
+        tracer: worker.tracer.clone(),
         shutdown: worker.shutdown.clone(),
         streams: match protocol {
             HttpProtocol::Http1 => None,

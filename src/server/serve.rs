@@ -36,6 +36,7 @@ use crate::request_id::RequestIdSource;
 use crate::server::options::{Options, WhenFull};
 use crate::telemetry::Registry;
 use crate::telemetry::access::RequestRecorder;
+use crate::telemetry::trace::Tracer;
 use crate::tls::ClientCertificate;
 
 /// The outcome of a drain.
@@ -57,6 +58,7 @@ pub async fn serve<H: Handler>(
     shutdown: Shutdown,
     registry: &Registry,
     recorder: Option<Rc<RequestRecorder>>,
+    tracer: Option<Tracer>,
 ) -> io::Result<DrainOutcome> {
     let (listener, addresses, tls) = listener.into_tokio()?;
     // A listener that closes silent connections accepts one more, to know its address.
@@ -86,6 +88,7 @@ pub async fn serve<H: Handler>(
         proxied,
         recorder,
         request_ids,
+        tracer: tracer.map(Rc::new),
         shutdown,
     });
     let mut tasks = JoinSet::new();

@@ -30,6 +30,7 @@ use crate::label::Label;
 use crate::limits::HEAD_FIELDS_MAX;
 use crate::request_id::{RequestId, RequestIdSource};
 use crate::telemetry::access::{AnswerEnd, LoggedRequest, REFUSED_OUTCOME, RequestRecord, RequestRecorder};
+use crate::telemetry::trace::{RequestSpan, SpanAttribute, Tracer};
 use crate::tls::ClientCertificate;
 
 /// A service behind a listener.
@@ -102,6 +103,8 @@ pub(super) struct ConnectionExchange<H> {
     pub(super) recorder: Option<Rc<RequestRecorder>>,
     /// The ids of requests, unless they get none.
     pub(super) request_ids: Option<Rc<RequestIdSource>>,
+    /// The tracer, if there is a collector.
+    pub(super) tracer: Option<Rc<Tracer>>,
     pub(super) shutdown: Shutdown,
     pub(super) protocol: HttpProtocol,
     /// The streams of an HTTP/2 connection, which record how the client reads its responses.
@@ -116,10 +119,16 @@ impl<H: Handler> ConnectionExchange<H> {
         let stream = self.streams.as_ref().map(|streams| streams.begin());
         let ConnectionPeer { addr, scheme, .. } = self.peer;
         let id = self.request_ids.as_ref().and_then(|ids| ids.assign(request.headers(), addr.ip()));
-        let begin = |recorder: &Rc<RequestRecorder>| recorder.begin(addr.ip(), scheme, &request, id.as_ref());
+        let span = self.tracer.as_ref().and_then(|tracer| tracer.begin(request.headers()));
+        let trace = span.as_ref().map(RequestSpan::trace).unwrap_or_default();
+        if let Some(span) = &span {
+            span.note("http.request.method", SpanAttribute::Text(request.method().to_string().into()));
+        }
+        let begin =
+            |recorder: &Rc<RequestRecorder>| recorder.begin(addr.ip(), scheme, &request, id.as_ref(), &trace);
         let logged = self.recorder.as_ref().map(begin);
-        let record = logged.as_ref().map(LoggedRequest::record).unwrap_or_default();
-        let in_flight = InFlightRequest { exchange: Rc::clone(self), stream, logged, id: id.clone() };
+        let record = logged.as_ref().map(LoggedRequest::record).unwrap_or_default().traced(trace);
+        let in_flight = InFlightRequest { exchange: Rc::clone(self), stream, logged, span, id: id.clone() };
         if let Some((refusal, status)) = refuse(vouched, &request) {
             self.metrics.refused(refusal);
             record.note(|facts| {
@@ -183,6 +192,8 @@ pub(super) struct InFlightRequest<H> {
     stream: Option<StreamNumber>,
     /// The line of the access log, which ends with the request.
     logged: Option<LoggedRequest>,
+    /// The span of the request, if it is sampled.
+    span: Option<RequestSpan>,
     /// The id of the request, until its answer has it.
     id: Option<RequestId>,
 }
@@ -225,8 +236,14 @@ impl<H> InFlightRequest<H> {
         }
     }
 
-    /// Records the head of the response for the access log.
+    /// Records the head of the response for the access log and the trace.
     fn head(&self, status: StatusCode) {
+        if let Some(span) = &self.span {
+            span.note("http.response.status_code", SpanAttribute::Number(status.as_u16().into()));
+            if status.is_server_error() {
+                span.fail();
+            }
+        }
         if let Some(logged) = &self.logged {
             logged.head(status);
         }

@@ -60,6 +60,11 @@ pub struct Store {
 }
 
 impl Store {
+    /// Returns whether there is a Redis behind memory.
+    pub fn has_redis(&self) -> bool {
+        self.redis.is_some()
+    }
+
     /// Opens the tiers for one worker; `redis` is `None` if memory runs alone.
     ///
     /// With Redis, the caller runs on a [`LocalSet`](tokio::task::LocalSet), which drives the

@@ -1,4 +1,4 @@
-//! Metrics and logs.
+//! Metrics, logs and traces.
 //!
 //! Each worker has its own copy of a number, and the scrape sums the copies: counting costs one
 //! uncontended atomic add. The module that counts declares the name, the label and the help of its
@@ -20,6 +20,7 @@ mod shard;
 mod snapshot;
 mod status;
 mod tally;
+pub mod trace;
 
 pub use counters::{Counter, CounterGrid, Counters, Gauge, Gauges};
 pub use format::MetricsFormat;

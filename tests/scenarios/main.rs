@@ -132,6 +132,8 @@ mod targeted;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]
+mod traces;
+#[cfg(test)]
 mod unix_sockets;
 #[cfg(test)]
 mod validation;

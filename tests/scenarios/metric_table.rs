@@ -310,6 +310,11 @@ pub(crate) const GROUPS: &[(&str, &[(&str, &str)])] = &[
                 "cachewarp_access_log_lines_lost",
                 "`queue-full`: the reader of standard output is too slow. `closed`: it is gone; restart the node with a reader. `write-failed`: the disk is full.",
             ),
+            ("cachewarp_trace_spans_sent", "0 while `otlp_endpoint` is off."),
+            (
+                "cachewarp_trace_spans_lost",
+                "`unreachable` and `refused`: look at the collector, whose first error is in the log. `queue-full`: it is slow, or `trace_sample` is too large.",
+            ),
             ("cachewarp_build", "Join it with other metrics to compare versions during a rollout."),
             ("process_cpu_seconds", "At one core for each worker, the node is saturated."),
             (

@@ -8,5 +8,6 @@ pub(super) mod resolver;
 pub(super) mod rules;
 pub(super) mod secrets;
 pub(super) mod settings;
+pub(super) mod traces;
 pub(super) mod values;
 pub(super) mod workers;

@@ -38,6 +38,7 @@ use crate::secret::SharedSecret;
 use crate::store::CompressionPolicy;
 use crate::telemetry::access::{AccessFormat, AccessLogOptions, LoggedPath};
 use crate::telemetry::log;
+use crate::telemetry::trace::TraceOptions;
 use crate::{admin, origin, policy, proxy, purge_stream, redis, server, store};
 
 /// The options of every module, for the composition root.
@@ -69,6 +70,8 @@ pub struct Settings {
     pub log: log::Options,
     /// The options of the access log.
     pub access_log: AccessLogOptions,
+    /// The options of traces.
+    pub traces: TraceOptions,
 }
 
 impl Settings {
@@ -180,6 +183,7 @@ impl Resolver<'_> {
             purge_stream,
             log: self.log()?,
             access_log: self.access_log()?,
+            traces: self.traces()?,
             workers: (0..workers)
                 .map(|index| WorkerShare { workers, index }.worker(&server, redis.as_ref(), &origin))
                 .collect(),

@@ -8,6 +8,7 @@ use super::parts::{SettingUrlError, decoded, parsed, parsed_with_login, port};
 use crate::config::reporting::error::ConfigError;
 use crate::key::{Authority, Scheme};
 use crate::probe;
+use crate::telemetry::trace::TraceEndpoint;
 
 /// The parts of the origin's URL.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,7 +75,20 @@ pub(in crate::config) fn explain(text: &str) -> Result<probe::ProbeTarget, Setti
     Ok(probe::ProbeTarget { authority: listener(&url)?, path: format!("{}{query}", url.path()) })
 }
 
-/// Returns the address of a CacheWarp: `host:port`.
+/// Reads the URL of a collector, or `off`.
+pub(in crate::config) fn collector(text: &str) -> Result<Option<TraceEndpoint>, ConfigError> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let url = parsed_with_login(text)?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(SettingUrlError::Trailer.into());
+    }
+    let path = if url.path() == "/" { "/v1/traces" } else { url.path() };
+    Ok(Some(TraceEndpoint { authority: listener(&url)?, path: path.to_owned() }))
+}
+
+/// Returns the address of a server for plain HTTP: `host:port`.
 fn listener(url: &Url) -> Result<String, SettingUrlError> {
     if url.scheme() != "http" {
         return Err(SettingUrlError::Scheme { given: url.scheme().to_owned(), known: "http" });
@@ -152,6 +166,24 @@ mod tests {
         assert_eq!(health("http://[::1]:8001").unwrap().authority, "[::1]:8001");
         for text in ["https://a", "a", "http://u:p@a", "http://a:0"] {
             assert!(health(text).is_err() && explain(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn collector_urls() {
+        for (text, authority, path) in [
+            ("http://localhost:4318", "localhost:4318", "/v1/traces"),
+            ("http://[::1]:4318/", "[::1]:4318", "/v1/traces"),
+            ("http://otel/custom", "otel:80", "/custom"),
+        ] {
+            let endpoint = collector(text).unwrap().unwrap();
+            assert_eq!((endpoint.authority.as_str(), endpoint.path.as_str()), (authority, path));
+        }
+        assert_eq!(collector("off"), Ok(None));
+        for text in
+            ["", "localhost:4318", "https://otel:4318", "http://a:b@otel", "http://otel/?a", "http://a:0"]
+        {
+            assert!(collector(text).is_err(), "{text}");
         }
     }
 

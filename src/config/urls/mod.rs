@@ -7,7 +7,7 @@ mod mask;
 pub(super) mod parts;
 mod redis;
 
-pub(super) use self::http::{explain, health, origin};
+pub(super) use self::http::{collector, explain, health, origin};
 pub(super) use self::mask::{MASK, has_unencoded_password, masked};
 pub(super) use self::redis::{UrlLogin, redis};
 

@@ -10,6 +10,7 @@ use crate::proxy::fetch::tags::cache_tags;
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::request::CacheRequest;
 use crate::store::{PutRefusal, Store, StorePermit};
+use crate::telemetry::trace::SpanName;
 use crate::time;
 
 /// A complete response with the context to store it.
@@ -65,6 +66,7 @@ impl ResponseToStore<'_> {
     /// Stores the response for as long as it can be of use.
     pub(in crate::proxy::fetch) async fn put(self, body: Bytes) -> Result<(), NotStorable> {
         let SharedResponse { facts, status, head, location, .. } = self.shared;
+        let _span = self.request.inbound.record.trace().span(SpanName::Store);
         let keep_for = facts.keep_for(time::now());
         if keep_for.is_zero() {
             return Err(NotStorable::Expired);

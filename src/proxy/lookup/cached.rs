@@ -22,6 +22,7 @@ use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::request::CacheRequest;
 use crate::proxy::worker::Proxy;
 use crate::store::Completeness;
+use crate::telemetry::trace::SpanName;
 use crate::time::{self, Timestamp};
 
 /// The progress of a lookup for which memory alone has no answer.
@@ -109,6 +110,7 @@ pub(in crate::proxy) async fn answer(
     known: MemoryLookup,
     _permit: load::RequestPermit,
 ) -> ProxyAnswer {
+    let span = request.inbound.record.trace().span(SpanName::Lookup);
     let decision = match known {
         MemoryLookup::Refused(miss) => Decision::Miss(*miss),
         MemoryLookup::Location(location) => {
@@ -116,6 +118,7 @@ pub(in crate::proxy) async fn answer(
         }
         MemoryLookup::Nothing => decide(proxy, &request, look_up(proxy, &request).await),
     };
+    drop(span);
     let miss = match decision {
         Decision::Hit(hit) if request.is_plain() => {
             let answer = ProxyAnswer::from_store(&request.inbound.method, hit);

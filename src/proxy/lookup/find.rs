@@ -1,6 +1,7 @@
 //! Lookup of a stored response, in memory and in Redis.
 
 use crate::entry::{Entry, StoredValue};
+use crate::key::CacheKey;
 use crate::policy::{NotStorable, Reuse};
 use crate::proxy::answer::cache_status::TtlSeconds;
 use crate::proxy::answer::response::CacheHit;
@@ -8,6 +9,7 @@ use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::request::CacheRequest;
 use crate::proxy::worker::Proxy;
 use crate::store::{Completeness, FoundValue, Lookup, Tier};
+use crate::telemetry::trace::SpanName;
 use crate::time;
 
 /// The lookup of a request: the stored response, and its location.
@@ -38,8 +40,7 @@ pub(in crate::proxy) async fn look_up(proxy: &Proxy, request: &CacheRequest) -> 
         let nothing = RequestLookup::nothing(CacheLocation::whole(request.key, key_generation));
         return RequestLookup { not_sharable: known.reason, ..nothing };
     }
-    let Lookup { found, key_generation, completeness } =
-        proxy.store.find(&request.key, &request.inbound.target, request.memory()).await;
+    let Lookup { found, key_generation, completeness } = find(proxy, request, &request.key).await;
     let found = match found.filter(|found| is_keyed(request, &found.stored)) {
         None => {
             if completeness == Completeness::Complete {
@@ -55,6 +56,21 @@ pub(in crate::proxy) async fn look_up(proxy: &Proxy, request: &CacheRequest) -> 
     };
     let location = CacheLocation::whole(request.key, key_generation);
     RequestLookup { location, found, completeness, not_sharable: None }
+}
+
+/// Looks a key up in the tiers, with a span for a read of Redis.
+async fn find(proxy: &Proxy, request: &CacheRequest, key: &CacheKey) -> Lookup {
+    let reads = proxy.store.has_redis();
+    let span = if reads { request.inbound.record.trace().span(SpanName::Redis) } else { None };
+    let lookup = proxy.store.find(key, &request.inbound.target, request.memory()).await;
+    if let Some(span) = span {
+        match (lookup.completeness, lookup.found.as_ref().map(|found| found.tier)) {
+            (_, Some(Tier::Memory)) => span.discard(),
+            (Completeness::TimedOut, _) => span.fail(),
+            (Completeness::Complete, _) => {}
+        }
+    }
+    lookup
 }
 
 /// Returns whether the value under a resource's key was stored under the current `key_headers`. A
@@ -74,7 +90,7 @@ pub(in crate::proxy) async fn look_up_variant(
     request: &CacheRequest,
     location: CacheLocation,
 ) -> RequestLookup {
-    let lookup = proxy.store.find(&location.key, &request.inbound.target, request.memory()).await;
+    let lookup = find(proxy, request, &location.key).await;
     let found = lookup.found.and_then(|found| variant(&location, found));
     RequestLookup { location, found, completeness: lookup.completeness, not_sharable: None }
 }

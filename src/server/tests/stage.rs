@@ -216,7 +216,7 @@ impl TestServer {
         let (app, shutdown, registry) = (TestHandler::new(), Shutdown::new(), Registry::new());
         let ended = spawn_local({
             let (app, shutdown, registry) = (Rc::clone(&app), shutdown.clone(), registry.clone());
-            async move { serve(listener, &options, app, shutdown, &registry, None).await.unwrap() }
+            async move { serve(listener, &options, app, shutdown, &registry, None, None).await.unwrap() }
         });
         Self { addr, app, shutdown, registry, ended }
     }

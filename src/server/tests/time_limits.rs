@@ -39,6 +39,7 @@ fn connect(app: &Rc<TestHandler>, wire: usize) -> DuplexStream {
         handshakes: None,
         metrics: Metrics::new(&Registry::new()),
         recorder: None,
+        tracer: None,
         proxied: None,
         request_ids: None,
         shutdown: Shutdown::new(),

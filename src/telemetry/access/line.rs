@@ -8,6 +8,7 @@ use http::{Method, Version};
 
 use crate::key::Scheme;
 use crate::limits::ACCESS_TEXT_BYTES_MAX;
+use crate::telemetry::trace::TraceContext;
 use crate::time::Timestamp;
 
 crate::labels! {
@@ -173,23 +174,11 @@ fn put(buffer: &mut Vec<u8>, text: &[u8]) -> u16 {
     }
 }
 
-/// Returns the trace id of a `traceparent` field (W3C Trace Context §3.2), or nothing if the field
-/// is invalid. A later version may have further parts.
+/// Returns the trace id of a `traceparent` field, or nothing if the field is invalid.
 pub(super) fn trace_id(traceparent: &[u8]) -> &[u8] {
-    const NONE: &[u8] = &[];
-    let mut parts = traceparent.split(|&byte| byte == b'-');
-    let mut part = |length: usize| parts.next().filter(|part| part.len() == length && is_lower_hex(part));
-    let (Some(version), Some(trace), Some(parent), Some(_flags)) = (part(2), part(32), part(16), part(2))
-    else {
-        return NONE;
-    };
-    let is_zero = |text: &[u8]| text.iter().all(|&byte| byte == b'0');
-    let is_excess = version == b"00" && parts.next().is_some();
-    if version == b"ff" || is_excess || is_zero(trace) || is_zero(parent) { NONE } else { trace }
-}
-
-fn is_lower_hex(text: &[u8]) -> bool {
-    text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    const DIGITS: std::ops::Range<usize> = 3..35;
+    let id = TraceContext::parse(traceparent).and_then(|_| traceparent.get(DIGITS));
+    id.unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use super::slow::SlowLog;
 use crate::key::Scheme;
 use crate::limits::ACCESS_CELLS_KEPT_MAX;
 use crate::request_id::RequestId;
+use crate::telemetry::trace::RequestTrace;
 use crate::time::{self, Timestamp};
 
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -68,7 +69,9 @@ impl RequestRecorder {
         scheme: Scheme,
         request: &Request<B>,
         id: Option<&RequestId>,
+        trace: &RequestTrace,
     ) -> LoggedRequest {
+        let own_trace = trace.id();
         let uri = request.uri();
         let LoggedFields { host, agent, request_id, traceparent } = LoggedFields::of(request.headers());
         let texts = LineTexts {
@@ -80,7 +83,11 @@ impl RequestRecorder {
             },
             agent,
             request_id: id.map_or(request_id, |id| id.value().as_bytes()),
-            trace_id: if traceparent.is_empty() { &[] } else { trace_id(traceparent) },
+            trace_id: match &own_trace {
+                Some(id) => id.as_bytes(),
+                None if traceparent.is_empty() => &[],
+                None => trace_id(traceparent),
+            },
         };
         let cell = self.free.borrow_mut().pop().unwrap_or_else(RequestCell::new);
         let mut text = cell.text.borrow_mut();
@@ -208,26 +215,40 @@ impl RecordHandle {
     }
 }
 
-/// The handler's view of a request that is logged, or of one that is not.
+/// The handler's view of a request: its line and its trace, if it has them.
 #[derive(Clone, Debug, Default)]
-pub struct RequestRecord(Option<RecordHandle>);
+pub struct RequestRecord {
+    line: Option<RecordHandle>,
+    trace: RequestTrace,
+}
 
 impl RequestRecord {
+    /// Sets the trace.
+    #[must_use]
+    pub fn traced(self, trace: RequestTrace) -> Self {
+        Self { trace, ..self }
+    }
+
+    /// Returns the trace; an empty one if the request is not sampled.
+    pub fn trace(&self) -> &RequestTrace {
+        &self.trace
+    }
+
     /// Returns whether the request is logged.
     pub fn is_logged(&self) -> bool {
-        self.0.is_some()
+        self.line.is_some()
     }
 
     /// Notes facts about the answer, if the request is logged and not finished.
     pub fn note(&self, note: impl FnOnce(&mut AnswerFacts)) {
-        if let Some(handle) = &self.0 {
+        if let Some(handle) = &self.line {
             handle.with(|line| note(&mut line.facts));
         }
     }
 
     /// Notes facts about the answer, and the time until its head.
     pub fn answered(&self, took: Duration, note: impl FnOnce(&mut AnswerFacts)) {
-        if let Some(handle) = &self.0 {
+        if let Some(handle) = &self.line {
             handle.with(|line| {
                 line.time_to_head = Some(took);
                 note(&mut line.facts);
@@ -237,15 +258,15 @@ impl RequestRecord {
 
     /// Returns the begin of the request, if it is logged.
     pub fn begun(&self) -> Option<Instant> {
-        self.0.as_ref().map(|handle| handle.cell.begun.get())
+        self.line.as_ref().map(|handle| handle.cell.begun.get())
     }
 
     /// Takes the line over for a tunnel, which ends it.
     pub fn take_for_tunnel(&self) -> TunnelRecord {
-        if let Some(handle) = &self.0 {
+        if let Some(handle) = &self.line {
             handle.cell.is_tunnel.set(true);
         }
-        TunnelRecord { bytes: TunnelBytes::default(), handle: self.0.clone(), end: AnswerEnd::TunnelCut }
+        TunnelRecord { bytes: TunnelBytes::default(), handle: self.line.clone(), end: AnswerEnd::TunnelCut }
     }
 }
 
@@ -299,7 +320,7 @@ pub struct LoggedRequest {
 impl LoggedRequest {
     /// Returns the handler's view.
     pub fn record(&self) -> RequestRecord {
-        RequestRecord(Some(self.record.clone()))
+        RequestRecord { line: Some(self.record.clone()), trace: RequestTrace::default() }
     }
 
     /// Records the head of the response, and the time until it unless the handler has.

@@ -37,6 +37,7 @@ impl SlowLog {
         let route = facts.route.as_deref();
         let path = String::from_utf8_lossy(texts.path);
         let request_id = String::from_utf8_lossy(texts.request_id);
+        let trace_id = String::from_utf8_lossy(texts.trace_id);
         let is_path_shown = route.is_none() || shown != LoggedPath::Route;
         tracing::warn!(
             target: "cachewarp::slow",
@@ -51,6 +52,7 @@ impl SlowLog {
             bytes = line.response_bytes,
             end = crate::label::Label::word(line.end),
             request_id = (!request_id.is_empty()).then_some(&*request_id),
+            trace_id = (!trace_id.is_empty()).then_some(&*trace_id),
             left_out = self.left_out.take(),
             "slow request"
         );

@@ -312,6 +312,7 @@ mod tests {
     use crate::telemetry::access::line::AnswerEnd;
     use crate::telemetry::access::options::{AccessFormat, LoggedPath};
     use crate::telemetry::access::recorder::LoggedRequest;
+    use crate::telemetry::trace::RequestTrace;
 
     const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -395,7 +396,8 @@ mod tests {
 
         fn begin(&self, path: &str) -> LoggedRequest {
             let request = Request::get(path).header("host", "a.test").body(Empty::<Bytes>::new()).unwrap();
-            let mut logged = self.recorder.begin(PEER, Scheme::Http, &request, None);
+            let mut logged =
+                self.recorder.begin(PEER, Scheme::Http, &request, None, &RequestTrace::default());
             logged.head(StatusCode::OK);
             logged.ended(AnswerEnd::Complete);
             logged
