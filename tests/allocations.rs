@@ -46,6 +46,7 @@ mod tests {
     const OCCASIONAL: usize = REQUESTS / 2;
 
     const REQUEST: &[u8] = b"GET /quotes HTTP/1.1\r\nhost: api.test:8000\r\naccept: application/json\r\n\r\n";
+    const UNSAMPLED: &[u8] = b"GET /quotes HTTP/1.1\r\nhost: api.test:8000\r\naccept: application/json\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00\r\n\r\n";
     const POSTED: &[u8] =
         b"POST /quotes HTTP/1.1\r\nhost: api.test:8000\r\ncontent-length: 2\r\ncontent-type: application/json\r\n\r\n{}";
     const BODY: &str = r#"{"symbol":"EURUSD","bid":1.0841}"#;
@@ -66,12 +67,22 @@ mod tests {
         let alone = Proxy::start(&origin.url(), &[]);
         let in_memory = allocations(alone.addr(), REQUEST);
         drop(alone);
+        // A collector changes nothing for requests that are not sampled.
+        let settings = [("otlp_endpoint", "http://127.0.0.1:9"), ("trace_sample", "0")];
+        let traced = Proxy::start(&origin.url(), &settings);
+        let unsampled = allocations(traced.addr(), REQUEST);
+        let stated = allocations(traced.addr(), UNSAMPLED);
+        drop(traced);
         let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[("cache_memory_size", "0")]);
         assert_eq!(proxy.get("/quotes").status, 200);
         redis.await_keys(1);
         let in_redis = allocations(proxy.addr(), REQUEST);
 
         assert!(in_memory <= MEMORY_HIT_MAX * REQUESTS + OCCASIONAL, "{in_memory} for {REQUESTS} in memory");
+        for (count, context) in [(unsampled, "no context"), (stated, "an unsampled context")] {
+            let most = MEMORY_HIT_MAX * REQUESTS + OCCASIONAL;
+            assert!(count <= most, "{count} for {REQUESTS} in memory with {context}");
+        }
         assert!(in_redis <= REDIS_HIT_MAX * REQUESTS + OCCASIONAL, "{in_redis} for {REQUESTS} in Redis");
     }
 

@@ -8,7 +8,8 @@ use crate::origin::{FetchError, FetchPurpose, OriginBody, RequestBody};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::request::InboundRequest;
 use crate::proxy::worker::Proxy;
-use crate::telemetry::trace::{SpanAttribute, SpanName};
+use crate::request_fields::FieldClass;
+use crate::telemetry::trace::{SpanAttribute, SpanName, TRACEPARENT};
 use crate::time;
 
 impl Proxy {
@@ -47,7 +48,10 @@ impl Proxy {
         let span = inbound.record.trace().span(SpanName::Fetch);
         let head = || {
             let mut head = head()?;
-            if let Some(span) = &span {
+            // A field that is a credential or in the key has the client's value.
+            if let Some(span) = &span
+                && inbound.rules.cache.fields.class(&TRACEPARENT) == FieldClass::Withheld
+            {
                 span.inject(&mut head.headers);
             }
             Ok(head)
@@ -68,6 +72,9 @@ impl Proxy {
             }
         }
         let mut response = answered?;
+        if let Some(span) = &span {
+            response.extensions_mut().insert(span.to_link());
+        }
         self.origin.outbound().rewrite_links(response.headers_mut(), &inbound.target);
         Ok(response)
     }

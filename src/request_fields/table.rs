@@ -131,7 +131,7 @@ pub const TABLE: &[FieldGroup] = &[
     FieldGroup {
         title: "Tracing",
         class: FieldClass::Withheld,
-        reason: "They differ in every request. A shared response must not depend on one request's trace.",
+        reason: "They differ in every request. A shared response must not depend on one request's trace. With `otlp_endpoint`, the shared fetch of a sampled request has CacheWarp's own `traceparent`.",
         names: &[
             "traceparent",
             "tracestate",

@@ -119,11 +119,8 @@ impl<H: Handler> ConnectionExchange<H> {
         let stream = self.streams.as_ref().map(|streams| streams.begin());
         let ConnectionPeer { addr, scheme, .. } = self.peer;
         let id = self.request_ids.as_ref().and_then(|ids| ids.assign(request.headers(), addr.ip()));
-        let span = self.tracer.as_ref().and_then(|tracer| tracer.begin(request.headers()));
+        let span = self.tracer.as_ref().and_then(|tracer| tracer.begin(request.method(), request.headers()));
         let trace = span.as_ref().map(RequestSpan::trace).unwrap_or_default();
-        if let Some(span) = &span {
-            span.note("http.request.method", SpanAttribute::Text(request.method().to_string().into()));
-        }
         let begin =
             |recorder: &Rc<RequestRecorder>| recorder.begin(addr.ip(), scheme, &request, id.as_ref(), &trace);
         let logged = self.recorder.as_ref().map(begin);

@@ -20,6 +20,8 @@ struct SeenSpan {
     took: u64,
     failed: bool,
     attributes: BTreeMap<String, String>,
+    /// Trace and span of each link.
+    links: Vec<(String, String)>,
 }
 
 /// A field of a message in the encoding of Protocol Buffers: its number, and its value.
@@ -102,6 +104,10 @@ fn span(message: &[u8]) -> Option<SeenSpan> {
                     _ => return None,
                 };
                 span.attributes.insert(text(key.first()?), value);
+            }
+            (13, Wire::Bytes(link)) => {
+                let (trace, id) = (all(link, 1)?, all(link, 2)?);
+                span.links.push((hex(trace.first()?), hex(id.first()?)));
             }
             (15, Wire::Bytes(status)) => span.failed = !status.is_empty(),
             _ => return None,
@@ -198,11 +204,16 @@ fn the_context_decides_and_without_one_the_ratio() {
     let unsampled = context("00");
     all.get_with("/health", &[("traceparent", &unsampled)]);
     let zero = format!("00-{}-{PARENT}-01", "0".repeat(32));
-    for malformed in ["", "00-xyz", zero.as_str()] {
-        all.get_with("/health", &[("traceparent", malformed)]);
+    let sampled = context("01");
+    for malformed in [&[""][..], &["00-xyz"], &[zero.as_str()], &[sampled.as_str(), sampled.as_str()]] {
+        let fields: Vec<_> = malformed.iter().map(|text| ("traceparent", *text)).collect();
+        all.get_with("/health", &fields);
         let own = &collector.await_spans(1)["request"];
         assert!(own.parent.is_empty() && own.trace.len() == 32 && own.trace != TRACE, "{own:?}");
     }
+    // A span has no text that a client chooses.
+    all.connect().request("M".repeat(300).as_str(), "/health", &[]);
+    assert_eq!(collector.await_spans(1)["request"].attributes["http.request.method"], "_OTHER");
     // A passed request carries the tracestate of its client behind the new parent.
     let fields = [("traceparent", context("01")), ("tracestate", "a=1".to_owned())];
     let fields = fields.each_ref().map(|(name, value)| (*name, value.as_str()));
@@ -213,15 +224,87 @@ fn the_context_decides_and_without_one_the_ratio() {
     let passed = &origin.seen("/a")[0];
     assert_eq!(passed.field("tracestate"), Some("a=1"));
     assert!(passed.field("traceparent").is_some_and(|parent| parent.contains(&spans["fetch"].id)));
+    // A new trace does not continue the state of another one.
+    let restarted = [("traceparent", zero.as_str()), ("tracestate", "a=1"), ("Content-Length", "0")];
+    all.connect().request("POST", "/a", &restarted);
+    let spans = collector.await_spans(2);
+    let passed = &origin.seen("/a")[1];
+    assert_eq!(passed.field("tracestate"), None);
+    assert!(passed.field("traceparent").is_some_and(|parent| parent.contains(&spans["fetch"].id)));
     // An unsampled context passes unchanged.
     all.connect().request("POST", "/a", &[("traceparent", &unsampled), ("Content-Length", "0")]);
-    assert_eq!(origin.seen("/a")[1].field("traceparent"), Some(unsampled.as_str()));
+    assert_eq!(origin.seen("/a")[2].field("traceparent"), Some(unsampled.as_str()));
 
     let none = Proxy::start(&origin.url(), &[("otlp_endpoint", &url), ("trace_sample", "0")]);
     none.get("/health");
     // The next sampled request shows that the one before sent nothing.
     none.get_with("/health", &[("traceparent", &context("01"))]);
     assert_eq!(collector.await_spans(1)["request"].parent, PARENT);
+}
+
+#[test]
+fn no_client_gets_the_trace_of_another() {
+    let (origin, collector, gate) = (Origin::start(), Collector::start(), Gate::new());
+    let held = gate.clone();
+    origin.script("/a", move |exchange| {
+        held.pass();
+        let stated = exchange.request.field("traceparent").unwrap_or("none").to_owned();
+        let names = ["traceparent", "tracestate", "traceresponse"];
+        let repeated = names.map(|name| (name, stated.as_str()));
+        let fields = [&repeated[..], &[("Cache-Control", "max-age=60")]].concat();
+        Answer::json_with(&fields, "{}").give(exchange)
+    });
+    let url = collector.server.url();
+    let proxy = Proxy::start(&origin.url(), &[("otlp_endpoint", &url), ("trace_sample", "0")]);
+    let (first, other) = (context("01"), format!("00-{}-{}-01", "1".repeat(32), "2".repeat(16)));
+    let mut leader = proxy.connect();
+    leader.send(head(&first));
+    gate.await_arrivals(1);
+    let mut follower = proxy.connect();
+    follower.send(head(&other));
+    proxy.await_askers(2);
+    gate.open();
+    assert_eq!(leader.response().field("traceresponse").map(|text| text.contains(TRACE)), Some(true));
+    let collapsed = follower.response();
+    assert!(collapsed.cache_status().ends_with("collapsed"), "{collapsed:?}");
+    let hit = proxy.get("/a");
+    assert!(hit.cache_status().contains("hit"), "{hit:?}");
+    for answer in [collapsed, hit] {
+        for name in ["traceparent", "tracestate", "traceresponse"] {
+            assert_eq!(answer.field(name), None, "{answer:?}");
+        }
+    }
+    let seen = origin.seen("/a");
+    assert_eq!(seen.len(), 1);
+    assert!(seen[0].field("traceparent").is_some_and(|parent| parent.contains(TRACE)));
+    assert_eq!(seen[0].field("tracestate"), None);
+    // The end of the process sends the last spans. The follower's request links to the fetch.
+    drop(proxy);
+    let spans = std::mem::take(&mut *collector.seen.lock().unwrap());
+    let fetch = spans.iter().find(|span| span.name == "fetch").unwrap();
+    let linked: Vec<_> = spans.iter().filter(|span| !span.links.is_empty()).collect();
+    let [waiter] = linked[..] else { panic!("{spans:?}") };
+    assert_eq!((waiter.name.as_str(), waiter.trace.as_str()), ("request", "1".repeat(32).as_str()));
+    assert_eq!(waiter.links, [(TRACE.to_owned(), fetch.id.clone())]);
+    assert_eq!(fetch.trace, TRACE);
+}
+
+/// Returns the head of a request with a context.
+fn head(context: &str) -> String {
+    format!("GET /a HTTP/1.1\r\nHost: a.test\r\ntraceparent: {context}\r\ntracestate: a=1\r\n\r\n")
+}
+
+#[test]
+fn a_context_in_the_cache_key_reaches_the_origin_unchanged() {
+    let (origin, collector) = (Origin::start(), Collector::start());
+    origin.answer("/a", Answer::json_with(&[("Cache-Control", "max-age=60")], "{}"));
+    let url = collector.server.url();
+    let settings = [("otlp_endpoint", url.as_str()), ("key_headers", "traceparent")];
+    let proxy = Proxy::start(&origin.url(), &settings);
+    let sampled = context("01");
+    proxy.get_with("/a", &[("traceparent", &sampled)]);
+    collector.await_spans(4);
+    assert_eq!(origin.seen("/a")[0].field("traceparent"), Some(sampled.as_str()));
 }
 
 #[test]

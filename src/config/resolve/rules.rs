@@ -12,12 +12,14 @@ use crate::key::KeyRules;
 use crate::limits::{BODY_BYTES_MAX, LIFETIME_MAX};
 use crate::policy;
 use crate::request_fields::{RequestFields, contain_spelling};
+use crate::telemetry::trace::{REPEATED_FIELDS, TraceOptions};
 
 impl Resolver<'_> {
     /// Resolves the rules of the policy.
     pub(in crate::config) fn rules(
         &mut self,
         request_id_header: Option<HeaderName>,
+        traces: &TraceOptions,
     ) -> Option<policy::CacheRules> {
         let (keys, fields) = self.request_fields(request_id_header.as_ref())?;
         let mut rules = policy::CacheRules {
@@ -59,6 +61,10 @@ impl Resolver<'_> {
                 return None;
             }
             rules.unstored_headers.push(header);
+        }
+        if traces.endpoint.is_some() {
+            // The origin knows the trace of the request that began the fetch, and may repeat it.
+            rules.unstored_headers.extend(REPEATED_FIELDS.iter().cloned());
         }
         Some(rules)
     }

@@ -160,7 +160,8 @@ impl Resolver<'_> {
         self.check_addresses(&server, admin.as_ref(), &origin);
         let redis = self.redis()?;
         self.check_files(&server, &origin, redis.as_ref());
-        let rules = self.rules(id_header)?;
+        let traces = self.traces()?;
+        let rules = self.rules(id_header, &traces)?;
         let routes = self.routes()?;
         let body_bytes_max = RouteTable::largest_body(routes.as_deref(), rules.body_bytes_max);
         let value_bytes_max = entry_bytes_max(body_bytes_max);
@@ -183,7 +184,7 @@ impl Resolver<'_> {
             purge_stream,
             log: self.log()?,
             access_log: self.access_log()?,
-            traces: self.traces()?,
+            traces,
             workers: (0..workers)
                 .map(|index| WorkerShare { workers, index }.worker(&server, redis.as_ref(), &origin))
                 .collect(),

@@ -49,6 +49,7 @@ impl ActiveFetch {
             status: parts.status,
             head: policy::stored_fields(&parts.headers, facts.received, self.request.rules()),
             body: Arc::clone(&body),
+            span: parts.extensions.get().copied(),
         });
         self.request.note_location(&shared.location);
         // The client of this fetch gets the origin's own head, including cookies.

@@ -262,6 +262,7 @@ async fn share(
         }
         Reuse::Validate(_) | Reuse::Not(_) => return None,
     };
+    request.inbound.record.trace().link(response.span);
     let answer = response.answer(age)?.with_status(CacheStatus::Collapsed { forward: *forward });
     Some(present(request, answer, response.facts.received).await.unwrap_or_else(present::failed))
 }

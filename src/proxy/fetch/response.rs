@@ -14,6 +14,7 @@ use crate::proxy::answer::outcome::Outcome;
 use crate::proxy::answer::response::{ProxyAnswer, set_age};
 use crate::proxy::answer::shared_body::SharedBody;
 use crate::proxy::lookup::location::CacheLocation;
+use crate::telemetry::trace::SpanLink;
 
 /// A response that a shared cache may store, while its body arrives.
 pub(in crate::proxy) struct SharedResponse {
@@ -25,6 +26,8 @@ pub(in crate::proxy) struct SharedResponse {
     /// The fields that may be stored: a follower sees the same fields as a later hit.
     pub(in crate::proxy::fetch) head: HeaderMap,
     pub(in crate::proxy::fetch) body: Arc<SharedBody>,
+    /// The span of the fetch, for links from its followers.
+    pub(in crate::proxy::fetch) span: Option<SpanLink>,
 }
 
 impl SharedResponse {

@@ -242,7 +242,8 @@ impl ActiveFetch {
                 let body =
                     Arc::new(SharedBody::from_whole(stored.body.clone(), self.proxy.shared.load.hold()));
                 let (status, head) = (stored.status, fields);
-                let shared = Arc::new(SharedResponse { facts, location, status, head, body });
+                let span = response.extensions().get().copied();
+                let shared = Arc::new(SharedResponse { facts, location, status, head, body, span });
                 self.publish(FetchState::Shared(Arc::clone(&shared)));
                 drop(to_client.send(FetchOutcome::Validated(answer, Ok(()))));
                 self.keep(&shared, stored.body.clone()).await;

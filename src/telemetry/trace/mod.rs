@@ -17,5 +17,5 @@ mod span;
 
 pub use context::TraceContext;
 pub use exporter::{TraceEndpoint, TraceExporter, TraceOptions, Tracing};
-pub use request::{OpenSpan, RequestSpan, RequestTrace, Tracer};
-pub use span::{SpanAttribute, SpanName};
+pub use request::{OpenSpan, REPEATED_FIELDS, RequestSpan, RequestTrace, TRACEPARENT, Tracer};
+pub use span::{SpanAttribute, SpanLink, SpanName};

@@ -6,14 +6,25 @@ use std::rc::{Rc, Weak};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Instant;
 
+use http::Method;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::context::{TraceContext, hex};
-use super::span::{FinishedSpan, SpanAttribute, SpanLoss, SpanName, SpanOutcome};
+use super::span::{FinishedSpan, SpanAttribute, SpanLink, SpanLoss, SpanName, SpanOutcome};
 use crate::telemetry::Counters;
 use crate::time;
 
-static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// The field with the context of a trace.
+pub static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// The fields of a response that repeat the context of its request. A shared response has none of
+/// them: they are those of the request that began the fetch.
+pub static REPEATED_FIELDS: [HeaderName; 3] = [
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("traceresponse"),
+];
 
 /// The tracer of one worker.
 #[derive(Debug)]
@@ -48,16 +59,22 @@ impl Tracer {
     }
 
     /// Begins the span of a request, if its context or, without one, the ratio samples it.
-    pub fn begin(&self, headers: &HeaderMap) -> Option<RequestSpan> {
-        let context = headers.get(&TRACEPARENT).and_then(|text| TraceContext::parse(text.as_bytes()));
+    pub fn begin(&self, method: &Method, headers: &HeaderMap) -> Option<RequestSpan> {
+        let context = stated(headers);
         let mut random = self.random.borrow_mut();
         if !context.map_or_else(|| random.f64() < self.sample, |context| context.sampled) {
             return None;
         }
         let trace = context.map_or_else(|| random.u128(1..).to_be_bytes(), |context| context.trace);
         let root = random.u64(1..).to_be_bytes();
-        let active =
-            ActiveTrace { trace, root, random: RefCell::new(random.fork()), sender: self.sender.clone() };
+        let origin = if context.is_some() { TraceOrigin::Continued } else { TraceOrigin::New };
+        let active = ActiveTrace {
+            trace,
+            root,
+            origin,
+            random: RefCell::new(random.fork()),
+            sender: self.sender.clone(),
+        };
         let span = OpenSpan {
             trace: Rc::new(active),
             id: root,
@@ -67,9 +84,27 @@ impl Tracer {
             outcome: Cell::new(SpanOutcome::Unset),
             is_discarded: Cell::new(false),
             attributes: RefCell::default(),
+            links: RefCell::default(),
         };
+        span.note("http.request.method", SpanAttribute::Text(method_text(method).into()));
         Some(RequestSpan(Rc::new(span)))
     }
+}
+
+/// Returns the context that a request states: exactly one, and valid (W3C Trace Context §4.3).
+fn stated(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut lines = headers.get_all(&TRACEPARENT).iter();
+    let (Some(text), None) = (lines.next(), lines.next()) else { return None };
+    TraceContext::parse(text.as_bytes())
+}
+
+/// The methods that a span names; a client may send a method of any length.
+const METHODS: [&str; 10] =
+    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "CONNECT", "TRACE"];
+
+/// Returns the name of a method, or the name that OpenTelemetry has for all others.
+fn method_text(method: &Method) -> &'static str {
+    METHODS.into_iter().find(|name| *name == method.as_str()).unwrap_or("_OTHER")
 }
 
 /// The begin of a span on both clocks: the wall clock may be set meanwhile.
@@ -92,12 +127,22 @@ impl SpanStart {
     }
 }
 
+/// The origin of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TraceOrigin {
+    /// The client stated it.
+    Continued,
+    /// It begins with the request.
+    New,
+}
+
 /// A trace in progress.
 #[derive(Debug)]
 struct ActiveTrace {
     trace: [u8; 16],
     /// The span of the request.
     root: [u8; 8],
+    origin: TraceOrigin,
     random: RefCell<fastrand::Rng>,
     sender: SpanSender,
 }
@@ -146,6 +191,7 @@ impl RequestTrace {
             outcome: Cell::new(SpanOutcome::Unset),
             is_discarded: Cell::new(false),
             attributes: RefCell::default(),
+            links: RefCell::default(),
         })
     }
 
@@ -155,6 +201,16 @@ impl RequestTrace {
             && let Some(span) = span.upgrade()
         {
             span.note(key, value());
+        }
+    }
+
+    /// Links the request to a span of another request that works for both, if its own span has not
+    /// ended.
+    pub fn link(&self, to: Option<SpanLink>) {
+        if let (Some((_, span)), Some(to)) = (&self.0, to)
+            && let Some(span) = span.upgrade()
+        {
+            span.links.borrow_mut().push(to);
         }
     }
 }
@@ -170,11 +226,16 @@ pub struct OpenSpan {
     outcome: Cell<SpanOutcome>,
     is_discarded: Cell<bool>,
     attributes: RefCell<Vec<(&'static str, SpanAttribute)>>,
+    links: RefCell<Vec<SpanLink>>,
 }
 
 impl OpenSpan {
-    /// Sets the context of this span in the head of a request that is sent within it.
+    /// Sets the context of this span in the head of a request that is sent within it. A `tracestate`
+    /// belongs to the trace that the client stated, so a new trace has none (W3C Trace Context §3.5).
     pub fn inject(&self, headers: &mut HeaderMap) {
+        if self.trace.origin == TraceOrigin::New {
+            headers.remove(&TRACESTATE);
+        }
         let context = TraceContext { trace: self.trace.trace, span: self.id, sampled: true };
         if let Ok(text) = HeaderValue::try_from(context.to_text()) {
             headers.insert(&TRACEPARENT, text);
@@ -184,6 +245,11 @@ impl OpenSpan {
     /// Notes a fact.
     pub fn note(&self, key: &'static str, value: SpanAttribute) {
         self.attributes.borrow_mut().push((key, value));
+    }
+
+    /// Returns the ids of this span, for a link to it.
+    pub fn to_link(&self) -> SpanLink {
+        SpanLink { trace: self.trace.trace, span: self.id }
     }
 
     /// Ends the span without a record: the work turned out to be another one.
@@ -211,6 +277,42 @@ impl Drop for OpenSpan {
             ended: self.begun.end(),
             outcome: self.outcome.get(),
             attributes: self.attributes.take(),
+            links: self.links.take(),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use crate::telemetry::{MetricsFormat, Registry};
+
+    #[test]
+    fn a_full_or_closed_queue_loses_spans_and_counts_them() {
+        let registry = Registry::new();
+        let lost = registry.counters("lost", "Lost spans.", "reason");
+        let (queue, spans) = sync_channel(1);
+        let tracer = Tracer::new(1.0, SpanSender { queue, lost });
+        let request = || drop(tracer.begin(&Method::GET, &HeaderMap::new()).unwrap());
+        (0..3).for_each(|_| request());
+        drop(spans);
+        request();
+        let page = registry.render_as(MetricsFormat::OpenMetrics);
+        for counted in ["lost_total{reason=\"queue-full\"} 2\n", "lost_total{reason=\"closed\"} 1\n"] {
+            assert!(page.contains(counted), "{page}");
+        }
+    }
+
+    #[test]
+    fn only_one_valid_context_is_continued() {
+        let text = HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        let mut headers = HeaderMap::new();
+        assert_eq!(stated(&headers), None);
+        headers.append(&TRACEPARENT, text.clone());
+        assert_eq!(stated(&headers), TraceContext::parse(text.as_bytes()));
+        headers.append(&TRACEPARENT, text);
+        assert_eq!(stated(&headers), None);
     }
 }

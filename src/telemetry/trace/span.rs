@@ -72,6 +72,15 @@ pub enum SpanAttribute {
     Number(u64),
 }
 
+/// The ids of a span of any trace, for a link to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanLink {
+    /// The id of the trace.
+    pub(super) trace: [u8; 16],
+    /// The id of the span.
+    pub(super) span: [u8; 8],
+}
+
 /// A finished span.
 #[derive(Clone, Debug)]
 pub(super) struct FinishedSpan {
@@ -91,4 +100,6 @@ pub(super) struct FinishedSpan {
     pub(super) outcome: SpanOutcome,
     /// The attributes.
     pub(super) attributes: Vec<(&'static str, SpanAttribute)>,
+    /// The spans of other traces that this one depends on.
+    pub(super) links: Vec<SpanLink>,
 }
