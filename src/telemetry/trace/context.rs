@@ -12,8 +12,8 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// Reads a `traceparent`, or returns `None` if it is malformed. A later version may have further
-    /// parts.
+    /// Reads a `traceparent`, or returns `None` if it is malformed. A later version may have
+    /// further parts.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let mut parts = text.split(|&byte| byte == b'-');
         let [version] = digits(parts.next()?)?;

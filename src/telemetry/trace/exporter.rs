@@ -29,7 +29,8 @@ use crate::limits::{
     TRACE_BATCH_SPANS_MAX, TRACE_EXPORT_TIMEOUT, TRACE_FLUSH_TIMEOUT, TRACE_GATHER_TIME,
     TRACE_QUEUE_SPANS_MAX,
 };
-use crate::telemetry::{Counter, Counters, Registry};
+use crate::telemetry::counters::{Counter, Counters};
+use crate::telemetry::registry::Registry;
 use crate::time;
 
 /// The address of a collector.

@@ -11,7 +11,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::context::{TraceContext, hex};
 use super::span::{FinishedSpan, SpanAttribute, SpanLink, SpanLoss, SpanName, SpanOutcome};
-use crate::telemetry::Counters;
+use crate::telemetry::counters::Counters;
 use crate::time;
 
 /// The field with the context of a trace.
@@ -230,8 +230,9 @@ pub struct OpenSpan {
 }
 
 impl OpenSpan {
-    /// Sets the context of this span in the head of a request that is sent within it. A `tracestate`
-    /// belongs to the trace that the client stated, so a new trace has none (W3C Trace Context §3.5).
+    /// Sets the context of this span in the head of a request that is sent within it. A
+    /// `tracestate` belongs to the trace that the client stated, so a new trace has none (W3C Trace
+    /// Context §3.5).
     pub fn inject(&self, headers: &mut HeaderMap) {
         if self.trace.origin == TraceOrigin::New {
             headers.remove(&TRACESTATE);
@@ -287,7 +288,8 @@ mod tests {
     use std::sync::mpsc::sync_channel;
 
     use super::*;
-    use crate::telemetry::{MetricsFormat, Registry};
+    use crate::telemetry::format::MetricsFormat;
+    use crate::telemetry::registry::Registry;
 
     #[test]
     fn a_full_or_closed_queue_loses_spans_and_counts_them() {
