@@ -66,6 +66,8 @@ impl Tracing {
     /// Starts the thread, if there is a collector.
     pub fn start(options: TraceOptions, registry: &Registry) -> io::Result<(Self, TraceExporter)> {
         let TraceOptions { endpoint, sample } = options;
+        let sent = registry.counter("cachewarp_trace_spans_sent", "Spans that the collector accepted.");
+        let lost = lost_spans(registry);
         let Some(endpoint) = endpoint else {
             return Ok((Self { sample, queue: None }, TraceExporter(None)));
         };
@@ -76,8 +78,8 @@ impl Tracing {
             endpoint,
             spans,
             runtime,
-            sent: registry.counter("cachewarp_trace_spans_sent", "Spans that the collector accepted."),
-            lost: lost_spans(registry),
+            sent,
+            lost,
             is_failing: false,
         };
         thread::Builder::new().name("traces".to_owned()).spawn(move || {
