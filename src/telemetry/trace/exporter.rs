@@ -74,14 +74,7 @@ impl Tracing {
         let (queue, spans) = sync_channel(TRACE_QUEUE_SPANS_MAX);
         let (end, ended) = sync_channel(1);
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let exporting = ExportingThread {
-            endpoint,
-            spans,
-            runtime,
-            sent,
-            lost,
-            is_failing: false,
-        };
+        let exporting = ExportingThread { endpoint, spans, runtime, sent, lost, is_failing: false };
         thread::Builder::new().name("traces".to_owned()).spawn(move || {
             exporting.run();
             // The owner may be gone.
