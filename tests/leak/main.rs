@@ -36,7 +36,7 @@ use cachewarp::time;
 use draw::{ClientRequest, ROUTES, path};
 use harness::{Answer, Client, Origin, Proxy, Redis, Value};
 use model::{LeakReport, ReceivedResponse, Removal, RemovalReason};
-use world::World;
+use world::{TRACE_FIELDS, World};
 
 /// Maximum number of requests of a run.
 const REQUESTS: usize = 6_000;
@@ -79,6 +79,9 @@ fn run(seed: u64) -> (LeakReport, usize) {
             ("redis_timeout", "5s"),
             ("origin_head_timeout", "1s"),
             ("routes_file", routes_file),
+            // No collector listens there.
+            ("otlp_endpoint", "http://127.0.0.1:9"),
+            ("trace_sample", "50%"),
         ];
         Proxy::start_with_redis(&origin.url(), &redis.url(), &settings)
     });
@@ -107,6 +110,14 @@ fn run(seed: u64) -> (LeakReport, usize) {
     let ids: HashSet<_> =
         received.iter().filter_map(|received| received.response.field("x-request-id")).collect();
     assert_eq!(ids.len(), received.len(), "LEAK_SEED={seed}: answers without an id of their own");
+    let traced: Vec<_> = TRACE_FIELDS
+        .iter()
+        .flat_map(|name| {
+            received.iter().filter_map(move |received| Some((name, received.response.field(name)?)))
+        })
+        .collect();
+    let traces: HashSet<_> = traced.iter().collect();
+    assert_eq!(traces.len(), traced.len(), "LEAK_SEED={seed}: answers with the trace of another request");
     let foreign = received
         .iter()
         .filter(|received| String::from_utf8_lossy(&received.response.body).contains(NEIGHBOUR))
@@ -131,6 +142,7 @@ fn run(seed: u64) -> (LeakReport, usize) {
         (report.validated, 20),
         (report.collapsed, 20),
         (neighbour_requests, 100),
+        (traced.len(), 300),
         (removals(RemovalReason::Write), 20),
         (removals(RemovalReason::WriteOfUnknownOutcome), 10),
         (removals(RemovalReason::Withdrawal), 3),

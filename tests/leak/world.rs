@@ -15,6 +15,12 @@ use crate::draw::{
 };
 use crate::harness::{Answer, Exchange, Origin, Then};
 
+/// The fields in which the origin repeats the context of a trace.
+pub(crate) const TRACE_FIELDS: [&str; 3] = ["traceresponse", "server-timing", "x-trace-id"];
+
+/// Bytes of a well-formed `traceparent`.
+const CONTEXT_BYTES: usize = 55;
+
 /// The resources of the origin, and the record of the test.
 pub(crate) struct World {
     pub(crate) seed: u64,
@@ -149,7 +155,11 @@ impl World {
         let head = if is_withdrawn { Head::private() } else { drawn };
         let text = text(resource, &head, serial, entity, &mut dice);
         let control = resource.control_of(&head).clone();
-        let unkeyed = UNKEYED.iter().any(|name| exchange.request.field(name).is_some());
+        // A well-formed context is CacheWarp's own; no client sends one.
+        let is_of_client = |(name, text): (&str, &str)| name != "traceparent" || text.len() != CONTEXT_BYTES;
+        let unkeyed = UNKEYED
+            .iter()
+            .any(|name| exchange.request.field(name).is_some_and(|text| is_of_client((name, text))));
         let own = OriginAnswer { serial, request, at: time::instant(), head, entity, unkeyed, control };
         answers.push(own.clone());
         drop(answers);
@@ -165,7 +175,11 @@ impl World {
                 WriteEnd::Silent => return Answer::silent().hang().give(exchange),
             }
         }
-        let fields: Vec<(&str, &str)> = text.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut fields: Vec<(&str, &str)> =
+            text.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        // The origin repeats the trace of the request, as origins do for browsers.
+        let trace = exchange.request.field("traceparent").map(str::to_owned);
+        fields.extend(trace.iter().flat_map(|trace| TRACE_FIELDS.map(|name| (name, trace.as_str()))));
         let answer = match own.request.method {
             "GET" | "QUERY" if !whole => Answer::not_modified(&fields),
             "HEAD" => Answer::new(200, &fields, &own.body()),

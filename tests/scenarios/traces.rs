@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use crate::admin::PATIENT;
 use crate::harness::{Answer, Gate, Origin, Proxy, Redis, until};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
+/// The fields by which origins repeat the context of a request.
+const REPEATED: [&str; 5] = ["traceparent", "tracestate", "traceresponse", "server-timing", "x-trace-id"];
 const SPANS_SENT: &str = "cachewarp_trace_spans_sent_total";
 
 /// A span as the collector reads it.
@@ -166,7 +169,7 @@ fn a_sampled_request_has_its_spans_at_the_collector() {
     let (origin, redis, collector) = (Origin::start(), Redis::start(), Collector::start());
     origin.answer("/a", Answer::json_with(&[("Cache-Control", "max-age=60")], "{}"));
     let url = collector.server.url();
-    let settings = [("otlp_endpoint", url.as_str()), ("trace_sample", "0")];
+    let settings = [&PATIENT[..], &[("otlp_endpoint", url.as_str()), ("trace_sample", "0")]].concat();
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &settings);
     let context = context("01");
     let answer = proxy.get_with("/a", &[("traceparent", &context), ("tracestate", "a=1")]);
@@ -249,8 +252,7 @@ fn no_client_gets_the_trace_of_another() {
     origin.script("/a", move |exchange| {
         held.pass();
         let stated = exchange.request.field("traceparent").unwrap_or("none").to_owned();
-        let names = ["traceparent", "tracestate", "traceresponse"];
-        let repeated = names.map(|name| (name, stated.as_str()));
+        let repeated = REPEATED.map(|name| (name, stated.as_str()));
         let fields = [&repeated[..], &[("Cache-Control", "max-age=60")]].concat();
         Answer::json_with(&fields, "{}").give(exchange)
     });
@@ -272,7 +274,7 @@ fn no_client_gets_the_trace_of_another() {
     let hit = later.response();
     assert!(hit.cache_status().contains("hit"), "{hit:?}");
     for answer in [collapsed, hit] {
-        for name in ["traceparent", "tracestate", "traceresponse"] {
+        for name in REPEATED {
             assert_eq!(answer.field(name), None, "{answer:?}");
         }
     }
@@ -321,6 +323,13 @@ fn a_collector_that_takes_nothing_costs_spans_and_nothing_else() {
         assert_eq!(proxy.get("/health").status, 200);
         proxy.await_metric(refused, (number + 1) as f64);
     }
+    // A collector that closes early, or answers with other bytes than HTTP.
+    let unreachable = r#"cachewarp_trace_spans_lost_total{reason="unreachable"}"#;
+    for (number, answer) in ["", "HTTP/1.1 20", "\0garbage\r\n\r\n"].into_iter().enumerate() {
+        collector.answer("/v1/traces", Answer::raw(answer).close());
+        assert_eq!(proxy.get("/health").status, 200);
+        proxy.await_metric(unreachable, (number + 1) as f64);
+    }
     // A collector that does not answer holds one message, and the next requests go on.
     let gate = Gate::new();
     let held = gate.clone();
@@ -336,5 +345,5 @@ fn a_collector_that_takes_nothing_costs_spans_and_nothing_else() {
     proxy.await_metric(SPANS_SENT, 2.0);
     drop(collector);
     assert_eq!(proxy.get("/health").status, 200);
-    proxy.await_metric(r#"cachewarp_trace_spans_lost_total{reason="unreachable"}"#, 1.0);
+    proxy.await_metric(unreachable, 4.0);
 }

@@ -18,12 +18,20 @@ use crate::time;
 pub static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// The fields of a response that repeat the context of its request. A shared response has none of
-/// them: they are those of the request that began the fetch.
-pub static REPEATED_FIELDS: [HeaderName; 3] = [
+/// The fields of a response that may repeat the context of its request. A shared response has none
+/// of them: they are those of the request that began the fetch. `server-timing` is among them,
+/// because origins state the context in it for browsers.
+pub static REPEATED_FIELDS: [HeaderName; 10] = [
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),
     HeaderName::from_static("traceresponse"),
+    HeaderName::from_static("server-timing"),
+    HeaderName::from_static("trace-id"),
+    HeaderName::from_static("x-trace-id"),
+    HeaderName::from_static("b3"),
+    HeaderName::from_static("x-b3-traceid"),
+    HeaderName::from_static("x-amzn-trace-id"),
+    HeaderName::from_static("x-cloud-trace-context"),
 ];
 
 /// The tracer of one worker.
@@ -304,6 +312,23 @@ mod tests {
         let page = registry.render_as(MetricsFormat::OpenMetrics);
         for counted in ["lost_total{reason=\"queue-full\"} 2\n", "lost_total{reason=\"closed\"} 1\n"] {
             assert!(page.contains(counted), "{page}");
+        }
+    }
+
+    #[test]
+    fn the_ratio_samples_its_share_of_the_requests_without_a_context() {
+        let registry = Registry::new();
+        let lost = registry.counters("lost", "Lost spans.", "reason");
+        let (queue, _spans) = sync_channel(1);
+        let tracer = Tracer::new(0.25, SpanSender { queue, lost });
+        let is_sampled = |headers: &HeaderMap| tracer.begin(&Method::GET, headers).is_some();
+        // The bounds are ten standard deviations away.
+        let sampled = (0..10_000).filter(|_| is_sampled(&HeaderMap::new())).count();
+        assert!((2_067..=2_933).contains(&sampled), "{sampled}");
+        for (flags, want) in [("00", 0), ("01", 100)] {
+            let text = format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}");
+            let headers = HeaderMap::from_iter([(TRACEPARENT.clone(), text.parse().unwrap())]);
+            assert_eq!((0..100).filter(|_| is_sampled(&headers)).count(), want, "{flags}");
         }
     }
 
