@@ -115,6 +115,23 @@ mod tests {
     }
 
     #[test]
+    fn no_route_has_the_header_of_request_ids_in_its_key() {
+        let file =
+            b"[[route]]\nname = 'a'\npath = '/a'\nkey_headers = ['X_Request_Id']\n\n[[route]]\nname = 'b'\npath = '/b'\ncredential_headers = ['x-request-id']\n";
+        let why = "which is the request_id_header: each request has an id of its own, so no two requests would \
+                   share a response";
+        let expected = [
+            format!("line 1: `key_headers` has \"x-request-id\", {why}"),
+            format!("line 6: `credential_headers` has \"x-request-id\", {why}"),
+        ];
+        for command in [&[][..], &["check"]] {
+            assert_eq!(errors(command, file), expected, "{command:?}");
+        }
+        assert_eq!(errors(&["--request-id-header", "off"], file), [""; 0]);
+        assert_eq!(errors(&["--request-id-header", "x-correlation-id"], file), [""; 0]);
+    }
+
+    #[test]
     fn check_lists_the_routes() {
         let plan = given(&["check"], b"[[route]]\nname = 'a'\npath = '/a'\noverride = ['private']\n");
         let Ok(CommandPlan { command: CliCommand::Check(report), .. }) = plan else { panic!("{plan:?}") };

@@ -94,6 +94,20 @@ pub enum ConfigError {
         /// The other setting.
         other: Name,
     },
+    /// A list of a route that has the header of request ids.
+    #[error(
+        "line {line}: `{member}` has {:?}, which is the request_id_header: each request has an id of its own, so \
+         no two requests would share a response",
+        .header.as_str()
+    )]
+    RequestIdOfRoute {
+        /// The line on which the route begins.
+        line: usize,
+        /// The member of the route.
+        member: &'static str,
+        /// The header.
+        header: HeaderName,
+    },
     /// A field that cannot be part of the cache key.
     #[error("has {:?}, which cannot be part of the cache key: {why}", .header.as_str())]
     NoKeyHeader {

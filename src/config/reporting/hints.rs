@@ -56,7 +56,10 @@ impl ConfigError {
             Self::Requires(_) => fixed("set both, or neither"),
             Self::SecondPassword | Self::OtherSecret(_) => fixed("keep one of them"),
             Self::InBoth { .. } => fixed("keep it in one of the two"),
-            Self::NoKeyHeader { .. } | Self::NotHarmless { .. } | Self::NeededHeader(_) => fixed("remove it"),
+            Self::NoKeyHeader { .. }
+            | Self::NotHarmless { .. }
+            | Self::NeededHeader(_)
+            | Self::RequestIdOfRoute { .. } => fixed("remove it"),
             Self::NoRequestId { .. } => fixed("use a header of its own, such as `x-request-id`, or `off`"),
             Self::SocketPath => fixed("use `unix:/run/cachewarp/api.sock`"),
             Self::SocketMode => fixed("use `unix:/run/cachewarp/api.sock?mode=660`"),

@@ -9,6 +9,7 @@ use crate::config::resolve::resolver::Resolver;
 use crate::config::table::Name;
 use crate::request_fields::contain_spelling;
 use crate::request_id::{RequestIdOptions, refused_as_id};
+use crate::routes::{Route, RouteTable};
 
 /// The word that turns the ids off.
 const OFF: &str = "off";
@@ -45,6 +46,26 @@ impl Resolver<'_> {
             if contain_spelling(names, header) {
                 let header = header.clone();
                 self.note(Name::RequestIdHeader, ConfigError::InBoth { header, other: *other });
+            }
+        }
+    }
+
+    /// Notes an error for each route that gives the header of request ids another meaning: every
+    /// request has an id of its own, so no two requests would share a response of the route.
+    pub(in crate::config) fn check_request_id_of_routes(
+        &mut self,
+        header: Option<&HeaderName>,
+        routes: Option<&RouteTable>,
+    ) {
+        let (Some(header), Some(routes)) = (header, routes) else { return };
+        for Route { line, members, .. } in routes.routes() {
+            for (member, names) in
+                [("key_headers", &members.key_headers), ("credential_headers", &members.credential_headers)]
+            {
+                if contain_spelling(names, header) {
+                    let (line, header) = (*line, header.clone());
+                    self.note(Name::RoutesFile, ConfigError::RequestIdOfRoute { line, member, header });
+                }
             }
         }
     }

@@ -18,10 +18,10 @@ impl Resolver<'_> {
     /// Resolves the rules of the policy.
     pub(in crate::config) fn rules(
         &mut self,
-        request_id_header: Option<HeaderName>,
+        request_id_header: Option<&HeaderName>,
         traces: &TraceOptions,
     ) -> Option<policy::CacheRules> {
-        let (keys, fields) = self.request_fields(request_id_header.as_ref())?;
+        let (keys, fields) = self.request_fields(request_id_header)?;
         let mut rules = policy::CacheRules {
             default_ttl: self.duration(Name::CacheDefaultTtl, Duration::ZERO..=LIFETIME_MAX)?,
             negative_ttl: self.duration(Name::CacheNegativeTtl, Duration::ZERO..=LIFETIME_MAX)?,
@@ -56,11 +56,11 @@ impl Resolver<'_> {
             return None;
         }
         if let Some(header) = request_id_header {
-            if policy::is_unstorable_without(&header, &rules) {
-                self.note(Name::RequestIdHeader, ConfigError::NeededHeader(header));
+            if policy::is_unstorable_without(header, &rules) {
+                self.note(Name::RequestIdHeader, ConfigError::NeededHeader(header.clone()));
                 return None;
             }
-            rules.unstored_headers.push(header);
+            rules.unstored_headers.push(header.clone());
         }
         if traces.endpoint.is_some() {
             // The origin knows the trace of the request that began the fetch, and may repeat it.

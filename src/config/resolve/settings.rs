@@ -161,8 +161,9 @@ impl Resolver<'_> {
         let redis = self.redis()?;
         self.check_files(&server, &origin, redis.as_ref());
         let traces = self.traces()?;
-        let rules = self.rules(id_header, &traces)?;
+        let rules = self.rules(id_header.as_ref(), &traces)?;
         let routes = self.routes()?;
+        self.check_request_id_of_routes(id_header.as_ref(), routes.as_deref());
         let body_bytes_max = RouteTable::largest_body(routes.as_deref(), rules.body_bytes_max);
         let value_bytes_max = entry_bytes_max(body_bytes_max);
         let redis = redis.map(|deployment| redis::Deployment {
