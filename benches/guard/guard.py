@@ -53,6 +53,7 @@ CHROME = {
 CASES = [
     ("hit in memory", STORED, ("GET", None, {}), {}),
     ("hit, logged", STORED, ("GET", None, {}), {"ACCESS_LOG": "json"}),
+    ("hit, not sampled", STORED, ("GET", None, {}), {"OTLP_ENDPOINT": "http://127.0.0.1:9", "TRACE_SAMPLE": "0"}),
     ("hit in Redis", STORED, ("GET", None, {}), {"CACHE_MEMORY_SIZE": "0", "REDIS_TIMEOUT": "5s"}),
     ("hit for curl", UNSTATED, ("GET", None, CURL), {"CACHE_DEFAULT_TTL": "1h"}),
     ("hit for Chrome", UNSTATED, ("GET", None, CHROME), {"CACHE_DEFAULT_TTL": "1h"}),
@@ -84,8 +85,8 @@ def main():
             compare(name, count(folder, target, *case))
         for name in ROUTES:
             compare(f"route, {name}", count_match(folder, target, name))
-        logged = counts["hit, logged"] / counts["hit in memory"]
-        print(f"a hit with the access log costs {logged:.3f} of one without", flush=True)
+        for name, words in [("hit, logged", "with the access log"), ("hit, not sampled", "with traces on, unsampled,")]:
+            print(f"a hit {words} costs {counts[name] / counts['hit in memory']:.3f} of one without", flush=True)
     if "--update" in sys.argv:
         expected[profile] = counts
         with open(EXPECTED, "w", encoding="utf-8") as file:
