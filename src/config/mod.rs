@@ -144,15 +144,16 @@ fn plan(
             return Ok(CommandPlan { command: CliCommand::Print(text), warnings: Vec::new() });
         }
         // A command with its own URL needs no settings.
-        Invocation::Health { url: Some(url) } => {
-            let target = urls::health(&url).map_err(|error| vec![ConfigError::HealthUrl(error)]);
+        Invocation::Health { url: Some(url), ca_file } => {
+            let target =
+                urls::health(&url, ca_file.as_deref()).map_err(|error| vec![ConfigError::HealthUrl(error)]);
             return plan_of(target.map(CliCommand::Health), errors);
         }
         Invocation::Explain(explain @ ExplainArgs { token: Some(_), .. }) => {
             let request = explain.request(None);
             return plan_of(request.map(|request| CliCommand::Explain(Box::new(request))), errors);
         }
-        Invocation::Health { url: None }
+        Invocation::Health { url: None, .. }
         | Invocation::Explain(_)
         | Invocation::Inspect(_)
         | Invocation::Purge(_)

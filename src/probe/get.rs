@@ -12,12 +12,15 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime;
 use tokio::time::timeout;
 
 use super::target::ProbeTarget;
 use crate::limits::{HEAD_FIELDS_MAX, PROBE_HEAD_BYTES_MAX};
+use crate::tls::{self, TlsError};
 
 /// A request, and the bounds of its answer.
 pub(super) struct ProbeRequest<'a> {
@@ -68,6 +71,15 @@ pub enum HttpError {
     /// No connection.
     #[error("no answer: {0}")]
     Connect(#[source] io::Error),
+    /// The trusted authorities cannot be read.
+    #[error(transparent)]
+    Trust(#[from] TlsError),
+    /// No certificate can be for the host.
+    #[error("the host of the URL is no name that a certificate can have")]
+    Name,
+    /// The TLS handshake fails.
+    #[error("TLS handshake failed: {0}")]
+    Handshake(#[source] io::Error),
     /// The connection ends before the answer is complete.
     #[error("no answer: {0}{cause}", cause = cause(.0))]
     Cut(#[source] hyper::Error),
@@ -103,7 +115,7 @@ pub(super) fn get(get: &ProbeRequest<'_>) -> Result<ProbeAnswer, HttpError> {
     let request = get.request()?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(HttpError::Connect)?;
     let answer = runtime.block_on(async {
-        let exchange = exchange(&get.target.authority, request, get.part, get.bytes_max);
+        let exchange = exchange(get.target, request, get.part, get.bytes_max);
         timeout(get.timeout, exchange).await.unwrap_or(Err(HttpError::TooLate(get.timeout)))
     });
     // A look-up of the host's name may still run on a thread of the runtime.
@@ -112,12 +124,26 @@ pub(super) fn get(get: &ProbeRequest<'_>) -> Result<ProbeAnswer, HttpError> {
 }
 
 async fn exchange(
-    authority: &str,
+    target: &ProbeTarget,
     request: Request<Full<Bytes>>,
     part: AwaitedPart,
     bytes_max: usize,
 ) -> Result<ProbeAnswer, HttpError> {
-    let stream = TcpStream::connect(authority).await.map_err(HttpError::Connect)?;
+    let stream = TcpStream::connect(&target.authority).await.map_err(HttpError::Connect)?;
+    let Some(options) = &target.tls else { return converse(stream, request, part, bytes_max).await };
+    let connector = tls::connector(options, &[b"http/1.1"])?;
+    let host = target.authority.rsplit_once(':').map_or(&*target.authority, |(host, _)| host);
+    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|_| HttpError::Name)?;
+    let stream = connector.connect(name, stream).await.map_err(HttpError::Handshake)?;
+    converse(stream, request, part, bytes_max).await
+}
+
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: Request<Full<Bytes>>,
+    part: AwaitedPart,
+    bytes_max: usize,
+) -> Result<ProbeAnswer, HttpError> {
     let (mut sender, connection) = http1::Builder::new()
         .max_headers(HEAD_FIELDS_MAX)
         .max_buf_size(PROBE_HEAD_BYTES_MAX)
@@ -142,7 +168,7 @@ async fn exchange(
 
 impl ProbeRequest<'_> {
     fn request(&self) -> Result<Request<Full<Bytes>>, http::Error> {
-        let ProbeTarget { authority, path } = self.target;
+        let ProbeTarget { authority, path, .. } = self.target;
         let (method, content) = match self.content {
             None => (Method::GET, ""),
             Some(ProbeContent::Post(content)) => (Method::POST, content),
@@ -176,8 +202,11 @@ pub(super) mod tests {
         ask: impl FnOnce(ProbeTarget) -> Result<T, Box<dyn Error>>,
     ) -> (String, Result<T, Box<dyn Error>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let target =
-            ProbeTarget { authority: listener.local_addr().unwrap().to_string(), path: "/a?b".to_owned() };
+        let target = ProbeTarget {
+            authority: listener.local_addr().unwrap().to_string(),
+            path: "/a?b".to_owned(),
+            tls: None,
+        };
         thread::scope(|scope| {
             let server = scope.spawn(move || {
                 let (mut stream, _) = listener.accept().unwrap();
@@ -288,7 +317,7 @@ pub(super) mod tests {
     fn a_refused_connection_differs_from_a_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let authority = listener.local_addr().unwrap().to_string();
-        let target = ProbeTarget { authority, path: "/".to_owned() };
+        let target = ProbeTarget { authority, path: "/".to_owned(), tls: None };
         let timeout = Duration::from_millis(20);
         let silent = get(&ProbeRequest {
             target: &target,

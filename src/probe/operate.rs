@@ -98,7 +98,7 @@ impl AdminClient {
         if let Some(token) = &self.token {
             fields.push((AUTHORIZATION, bearer(token)?));
         }
-        let target = ProbeTarget { authority: self.authority.clone(), path };
+        let target = ProbeTarget { authority: self.authority.clone(), path, tls: None };
         let answer = get(&ProbeRequest {
             target: &target,
             fields: &fields,

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::tls;
+
 /// The URL of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeTarget {
@@ -9,12 +11,14 @@ pub struct ProbeTarget {
     pub authority: String,
     /// The request target: `/health`.
     pub path: String,
+    /// The trust of an `https` URL; `None` for plain HTTP.
+    pub tls: Option<tls::Options>,
 }
 
 impl ProbeTarget {
     /// Returns the URL of this path of the CacheWarp at this listener.
     pub fn at(listener: SocketAddr, path: &str) -> Self {
-        Self { authority: authority(listener), path: path.to_owned() }
+        Self { authority: authority(listener), path: path.to_owned(), tls: None }
     }
 }
 

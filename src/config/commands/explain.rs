@@ -19,6 +19,8 @@ pub(in crate::config) struct ExplainArgs {
     pub(in crate::config) query: Option<String>,
     /// A token that replaces `explain_token`.
     pub(in crate::config) token: Option<String>,
+    /// The file of the authorities that an `https` URL trusts.
+    pub(in crate::config) ca_file: Option<String>,
 }
 
 impl ExplainArgs {
@@ -28,7 +30,8 @@ impl ExplainArgs {
         token_set: Option<&Secret>,
     ) -> Result<probe::ExplainRequest, Vec<ConfigError>> {
         let mut errors = Vec::new();
-        let target = urls::explain(&self.url).map_err(|error| errors.push(ConfigError::ExplainUrl(error)));
+        let target = urls::explain(&self.url, self.ca_file.as_deref())
+            .map_err(|error| errors.push(ConfigError::ExplainUrl(error)));
         let mut fields = Vec::new();
         for text in &self.fields {
             match field(text) {
@@ -71,8 +74,14 @@ mod tests {
         token: Option<&str>,
     ) -> Result<probe::ExplainRequest, Vec<ConfigError>> {
         let fields = fields.iter().map(|&field| field.to_owned()).collect();
-        ExplainArgs { url: url.to_owned(), fields, query: None, token: token.map(str::to_owned) }
-            .request(Some(&Secret::new("of-the-settings")))
+        ExplainArgs {
+            url: url.to_owned(),
+            fields,
+            query: None,
+            token: token.map(str::to_owned),
+            ca_file: None,
+        }
+        .request(Some(&Secret::new("of-the-settings")))
     }
 
     #[test]
@@ -90,13 +99,12 @@ mod tests {
 
     #[test]
     fn every_error_is_reported() {
-        let error =
-            explain("https://a", &["no colon", "a b: c", "Content-Length: 1", "x: a\0b"], Some("a b"));
+        let error = explain("ftp://a", &["no colon", "a b: c", "Content-Length: 1", "x: a\0b"], Some("a b"));
         let error: Vec<_> = error.unwrap_err().iter().map(ToString::to_string).collect();
         assert_eq!(
             error,
             [
-                "the URL has the scheme \"https\"; expected http",
+                "the URL has the scheme \"ftp\"; expected http, https",
                 "-H is not of the form `Name: value`",
                 "-H is not of the form `Name: value`",
                 "-H has content-length, which CacheWarp sets itself",
@@ -105,7 +113,8 @@ mod tests {
             ]
         );
         let url = "http://a".to_owned();
-        let none = ExplainArgs { url, fields: Vec::new(), query: None, token: None }.request(None);
+        let none =
+            ExplainArgs { url, fields: Vec::new(), query: None, token: None, ca_file: None }.request(None);
         assert_eq!(none.unwrap_err(), [ConfigError::NoToken]);
     }
 }

@@ -151,6 +151,7 @@ fn url_hint(error: &SettingUrlError, text: &str) -> Option<&'static str> {
         | SettingUrlError::AtSignBehindHost
         | SettingUrlError::UserInformation
         | SettingUrlError::Trailer
+        | SettingUrlError::AuthoritiesUnused
         | SettingUrlError::Parameter(_) => None,
     }
 }

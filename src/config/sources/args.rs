@@ -36,6 +36,7 @@ const URL: &str = "url";
 const HEADER: &str = "header";
 const QUERY: &str = "query";
 const TOKEN: &str = "token";
+const CA_FILE: &str = "ca-file";
 
 /// A command with its arguments.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,6 +47,7 @@ pub(in crate::config) enum Invocation {
     Explain(ExplainArgs),
     Health {
         url: Option<String>,
+        ca_file: Option<String>,
     },
     Inspect(InspectArgs),
     Purge(PurgeArgs),
@@ -173,17 +175,19 @@ fn command() -> Command {
                     .long(TOKEN)
                     .value_name("SECRET")
                     .help("Token to send [default: explain_token]"),
+                ca_file(),
             ]),
             subcommand(
                 HEALTH,
                 "Checks the health of a running CacheWarp. Exits with 0 if it is healthy, else with 1.",
             )
-            .arg(
+            .args([
                 Arg::new(URL)
                     .long(URL)
                     .value_name("URL")
                     .help("URL to check [default: health_path at listen_addr, or /health at admin_addr]"),
-            ),
+                ca_file().requires(URL),
+            ]),
             subcommand(
                 INSPECT,
                 "Shows the stored responses of a URL, and whether one answers the given request.",
@@ -230,6 +234,14 @@ fn subcommand(name: &'static str, about: &'static str) -> Command {
         .args(settings(SettingsInHelp::No))
 }
 
+/// Returns the flag for the authorities of an `https` URL.
+fn ca_file() -> Arg {
+    Arg::new(CA_FILE)
+        .long(CA_FILE)
+        .value_name("FILE")
+        .help("Certificate authorities that an https URL trusts, in PEM [default: the system's]")
+}
+
 fn settings(shown: SettingsInHelp) -> impl Iterator<Item = Arg> {
     Name::ALL.iter().map(move |name| {
         let setting = name.setting();
@@ -260,6 +272,7 @@ fn invocation(matches: &ArgMatches) -> Invocation {
             fields: explain.get_many::<String>(HEADER).into_iter().flatten().cloned().collect(),
             query: explain.get_one::<String>(QUERY).cloned(),
             token: explain.get_one::<String>(TOKEN).cloned(),
+            ca_file: explain.get_one::<String>(CA_FILE).cloned(),
         }),
         Some((INSPECT, inspect)) => Invocation::Inspect(InspectArgs::read(inspect)),
         Some((MAN, _)) => Invocation::Print(man::page(&command(), SOURCES)),
@@ -267,7 +280,10 @@ fn invocation(matches: &ArgMatches) -> Invocation {
         Some((RELOAD, _)) => Invocation::Reload,
         Some((ROUTES, routes)) => Invocation::Routes(RoutesArgs::read(routes)),
         Some((TOP, top)) => Invocation::Top(TopArgs::read(top)),
-        Some((HEALTH, health)) => Invocation::Health { url: health.get_one::<String>(URL).cloned() },
+        Some((HEALTH, health)) => Invocation::Health {
+            url: health.get_one::<String>(URL).cloned(),
+            ca_file: health.get_one::<String>(CA_FILE).cloned(),
+        },
         Some(_) | None => Invocation::Serve,
     }
 }
@@ -386,17 +402,30 @@ mod tests {
             ),
             (&["check", "--explain-headers=-"], Invocation::Check(CheckArgs::of(HeadSource::StandardInput))),
             (&["demo", "--log-level", "debug"], Invocation::Demo),
-            (&["--log-level=debug", "health"], Invocation::Health { url: None }),
+            (&["--log-level=debug", "health"], Invocation::Health { url: None, ca_file: None }),
             (
-                &["explain", "-H", "A: b", "http://a/", "--header=C: d", "--token", "t", "--query", "{}"],
+                &[
+                    "explain",
+                    "-H",
+                    "A: b",
+                    "http://a/",
+                    "--header=C: d",
+                    "--token=t",
+                    "--query={}",
+                    "--ca-file=c",
+                ],
                 Invocation::Explain(ExplainArgs {
                     url: "http://a/".to_owned(),
                     fields: vec!["A: b".to_owned(), "C: d".to_owned()],
                     query: Some("{}".to_owned()),
                     token: Some("t".to_owned()),
+                    ca_file: Some("c".to_owned()),
                 }),
             ),
-            (&["health", "--url", "http://a/"], Invocation::Health { url: Some("http://a/".to_owned()) }),
+            (
+                &["health", "--url", "https://a/", "--ca-file=c"],
+                Invocation::Health { url: Some("https://a/".to_owned()), ca_file: Some("c".to_owned()) },
+            ),
         ] {
             assert_eq!(line(args).unwrap().invocation, invocation, "{args:?}");
         }

@@ -9,6 +9,7 @@ use crate::config::reporting::error::ConfigError;
 use crate::key::{Authority, Scheme};
 use crate::probe;
 use crate::telemetry::trace::TraceEndpoint;
+use crate::tls;
 
 /// The parts of the origin's URL.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,16 +64,38 @@ fn socket(url: &Url) -> Result<OriginUrl, ConfigError> {
 }
 
 /// Reads the URL of `cachewarp health --url`.
-pub(in crate::config) fn health(text: &str) -> Result<probe::ProbeTarget, SettingUrlError> {
+pub(in crate::config) fn health(
+    text: &str,
+    ca_file: Option<&str>,
+) -> Result<probe::ProbeTarget, SettingUrlError> {
     let url = parsed(text)?;
-    Ok(probe::ProbeTarget { authority: listener(&url)?, path: url.path().to_owned() })
+    probed(&url, url.path().to_owned(), ca_file)
 }
 
 /// Reads the URL of `cachewarp explain`. A fragment is not sent.
-pub(in crate::config) fn explain(text: &str) -> Result<probe::ProbeTarget, SettingUrlError> {
+pub(in crate::config) fn explain(
+    text: &str,
+    ca_file: Option<&str>,
+) -> Result<probe::ProbeTarget, SettingUrlError> {
     let url = parsed(text)?;
     let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-    Ok(probe::ProbeTarget { authority: listener(&url)?, path: format!("{}{query}", url.path()) })
+    let path = format!("{}{query}", url.path());
+    probed(&url, path, ca_file)
+}
+
+/// Returns the target of a command, with the authorities that it trusts: those of the file, or the
+/// system's.
+fn probed(url: &Url, path: String, ca_file: Option<&str>) -> Result<probe::ProbeTarget, SettingUrlError> {
+    let options = tls::Options { ca_file: ca_file.map(PathBuf::from), identity: None };
+    let (port, tls) = match (url.scheme(), ca_file) {
+        ("http", None) => (80, None),
+        ("http", Some(_)) => return Err(SettingUrlError::AuthoritiesUnused),
+        ("https", _) => (443, Some(options)),
+        (other, _) => {
+            return Err(SettingUrlError::Scheme { given: other.to_owned(), known: "http, https" });
+        }
+    };
+    Ok(probe::ProbeTarget { authority: authority(url, port)?, path, tls })
 }
 
 /// Reads the URL of a collector, or `off`.
@@ -93,11 +116,16 @@ fn listener(url: &Url) -> Result<String, SettingUrlError> {
     if url.scheme() != "http" {
         return Err(SettingUrlError::Scheme { given: url.scheme().to_owned(), known: "http" });
     }
+    authority(url, 80)
+}
+
+/// Returns `host:port`, with this port if the URL has none.
+fn authority(url: &Url, default_port: u16) -> Result<String, SettingUrlError> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(SettingUrlError::UserInformation);
     }
     let host = url.host_str().ok_or(SettingUrlError::Host)?;
-    Ok(format!("{host}:{}", port(url)?.unwrap_or(80)))
+    Ok(format!("{host}:{}", port(url)?.unwrap_or(default_port)))
 }
 
 #[cfg(test)]
@@ -161,12 +189,28 @@ mod tests {
 
     #[test]
     fn health_urls() {
-        let target = health("http://127.0.0.1/health").unwrap();
+        let target = health("http://127.0.0.1/health", None).unwrap();
         assert_eq!((target.authority.as_str(), target.path.as_str()), ("127.0.0.1:80", "/health"));
-        assert_eq!(health("http://[::1]:8001").unwrap().authority, "[::1]:8001");
-        for text in ["https://a", "a", "http://u:p@a", "http://a:0"] {
-            assert!(health(text).is_err() && explain(text).is_err(), "{text}");
+        assert_eq!(
+            (health("http://[::1]:8001", None).unwrap().authority.as_str(), target.tls),
+            ("[::1]:8001", None)
+        );
+        for text in ["ftp://a", "a", "http://u:p@a", "https://u:p@a", "http://a:0", "https://a:0"] {
+            assert!(health(text, None).is_err() && explain(text, None).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_https_url_has_the_authorities_of_the_file_or_of_the_system() {
+        for (url, file, authority) in
+            [("https://a/b", None, "a:443"), ("https://[::1]:8443/b", Some("/ca.pem"), "[::1]:8443")]
+        {
+            for target in [health(url, file).unwrap(), explain(url, file).unwrap()] {
+                assert_eq!((target.authority.as_str(), target.path.as_str()), (authority, "/b"));
+                assert_eq!(target.tls.map(|tls| tls.ca_file), Some(file.map(PathBuf::from)));
+            }
+        }
+        assert_eq!(health("http://a", Some("/ca.pem")), Err(SettingUrlError::AuthoritiesUnused));
     }
 
     #[test]
@@ -190,7 +234,7 @@ mod tests {
     #[test]
     fn explain_urls() {
         for (text, path) in [("http://a", "/"), ("http://a/b?c=d%20e#f", "/b?c=d%20e"), ("http://a?", "/?")] {
-            let target = explain(text).unwrap();
+            let target = explain(text, None).unwrap();
             assert_eq!((target.authority.as_str(), target.path.as_str()), ("a:80", path));
         }
     }

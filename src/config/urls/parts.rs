@@ -57,6 +57,9 @@ pub enum SettingUrlError {
     /// An unknown or repeated query parameter.
     #[error("may only have the parameters {0}, each once")]
     Parameter(&'static str),
+    /// A file of authorities for a URL without TLS.
+    #[error("has the scheme http, which uses no --ca-file")]
+    AuthoritiesUnused,
     /// A relative socket path: `unix://tmp/redis.sock`.
     #[error("needs three slashes before the path")]
     SocketPath,
