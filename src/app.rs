@@ -29,14 +29,14 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use self::liveness::Liveness;
-use self::operators::{OperatorsShutdown, ServingWorker};
+use self::operators::{OperatorsShutdown, ServingWorker, serve_operators};
 use self::purge_events::read_purge_stream;
 use self::reload::{ReloadableKeys, ReloadableParts, ReloadableTls};
 use self::routes_switch::RoutesSwitch;
 use crate::admin::{AdminService, ReloadQueue};
 use crate::answer_budget::AnswerHold;
 use crate::config::{self, Settings};
-use crate::limits::{ADMIN_DRAIN_TIMEOUT, WARM_INTERVAL};
+use crate::limits::WARM_INTERVAL;
 use crate::proxy::{Caller, PendingResponse, Proxy};
 use crate::readiness::{ProcessPhase, Readiness};
 use crate::request_id::RequestId;
@@ -293,17 +293,10 @@ impl WorkerParts {
         let operators = async {
             match operators {
                 Some((listener, options)) => {
-                    let options = server::Options {
-                        drain_timeout: options.drain_timeout.min(ADMIN_DRAIN_TIMEOUT),
-                        ..options
-                    };
                     let (store, proxy) = (Rc::clone(&store), Rc::clone(&proxy));
                     let admin = AdminService::new(access, reloads, registry.clone(), store, proxy, workers);
                     let shutdown = shared.operators.shutdown();
-                    // The metrics of client connections exclude those of operators.
-                    server::serve(listener, &options, admin, shutdown, &Registry::new(), None, None)
-                        .await
-                        .map(drop)
+                    serve_operators(listener, options, admin, shutdown).await
                 }
                 None => Ok(()),
             }

@@ -16,7 +16,9 @@ use super::query::QueryError;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AdminProblem {
     /// 404.
-    #[error("no such path; the paths are /health, /ready, /metrics, /purge, /entries, /stats and /reload")]
+    #[error(
+        "no such path; the paths are /, /health, /ready, /metrics, /purge, /entries, /stats, /series and /reload"
+    )]
     NoSuchPath,
     /// 405.
     #[error("method not allowed; use {allow}")]
@@ -48,6 +50,9 @@ pub(super) enum AdminProblem {
     /// 503.
     #[error("the process is busy with other reloads, or has none")]
     NoReload,
+    /// 503.
+    #[error("the system gives no random numbers for the policy of the page")]
+    NoNonce,
     /// 400.
     #[error("{0}")]
     Query(#[from] QueryError),
@@ -70,7 +75,7 @@ impl AdminProblem {
             Self::NoBody => StatusCode::REQUEST_TIMEOUT,
             Self::Order(_) | Self::Query(_) | Self::NotEmpty => StatusCode::BAD_REQUEST,
             Self::ReloadRefused(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::NoReload => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoReload | Self::NoNonce => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -85,6 +90,7 @@ impl AdminProblem {
             | Self::NotEmpty
             | Self::ReloadRefused(_)
             | Self::NoReload
+            | Self::NoNonce
             | Self::Order(_)
             | Self::Query(_) => None,
         }

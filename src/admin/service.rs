@@ -1,5 +1,6 @@
 //! The service behind the admin listener: it finds the resource, checks the client, and answers.
 
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -13,8 +14,9 @@ use super::access::Options;
 use super::problem::AdminProblem;
 use super::reload::ReloadQueue;
 use super::response::{AdminResponse, document, json};
+use super::series::SeriesRing;
 use super::stats::StatsSource;
-use super::{access, entries, purge, reload, stats};
+use super::{access, entries, page, purge, reload, stats};
 use crate::proxy::Proxy;
 use crate::readiness::Readiness;
 use crate::store::Store;
@@ -26,29 +28,34 @@ pub struct AdminService {
     options: Options,
     reloads: ReloadQueue,
     source: StatsSource,
+    series: SeriesRing,
 }
 
 /// A resource of the admin listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AdminResource {
+    Page,
     Health,
     Ready,
     Metrics,
     Purge,
     Entries,
     Stats,
+    Series,
     Reload,
 }
 
 impl AdminResource {
     fn at(path: &str) -> Option<Self> {
         Some(match path {
+            "/" => Self::Page,
             "/health" => Self::Health,
             "/ready" => Self::Ready,
             "/metrics" => Self::Metrics,
             "/purge" => Self::Purge,
             "/entries" => Self::Entries,
             "/stats" => Self::Stats,
+            "/series" => Self::Series,
             "/reload" => Self::Reload,
             _ => return None,
         })
@@ -58,7 +65,13 @@ impl AdminResource {
     fn allow(self) -> &'static str {
         match self {
             Self::Purge | Self::Reload => "POST",
-            Self::Health | Self::Ready | Self::Metrics | Self::Entries | Self::Stats => "GET, HEAD",
+            Self::Page
+            | Self::Health
+            | Self::Ready
+            | Self::Metrics
+            | Self::Entries
+            | Self::Stats
+            | Self::Series => "GET, HEAD",
         }
     }
 
@@ -67,7 +80,7 @@ impl AdminResource {
     }
 
     fn is_public(self) -> bool {
-        matches!(self, Self::Health | Self::Ready | Self::Metrics)
+        matches!(self, Self::Page | Self::Health | Self::Ready | Self::Metrics)
     }
 }
 
@@ -83,7 +96,12 @@ impl AdminService {
         workers: usize,
     ) -> Rc<Self> {
         let source = StatsSource { registry, store, proxy, workers, begun: time::instant() };
-        Rc::new(Self { options, reloads, source })
+        Rc::new(Self { options, reloads, source, series: SeriesRing::default() })
+    }
+
+    /// Keeps the series of the process; never ends.
+    pub async fn keep_series(&self) -> Infallible {
+        self.series.keep(&self.source).await
     }
 
     /// Answers one request.
@@ -106,6 +124,7 @@ impl AdminService {
             access::admit(&self.options, peer, &head.uri, &head.headers)?;
         }
         match resource {
+            AdminResource::Page => page::answer(),
             AdminResource::Health => Ok(json(StatusCode::OK, self.source.store.health().await.document())),
             AdminResource::Ready => Ok(ready(&self.options.readiness)),
             AdminResource::Reload => reload::answer(&self.reloads, &head.headers, body).await,
@@ -119,6 +138,7 @@ impl AdminService {
             AdminResource::Purge => purge::answer(&self.source.proxy, &head.headers, body).await,
             AdminResource::Entries => entries::answer(&self.source.proxy, &head.uri).await,
             AdminResource::Stats => stats::answer(&self.source, &head.uri).await,
+            AdminResource::Series => Ok(self.series.answer()),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::limits::{
     OPERATOR_SHOWN_BYTES_MAX, REGISTERED_NAME_BYTES_MAX, ROUTE_NAME_BYTES_MAX, TOP_PATH_BYTES_MAX,
     TOP_PATHS_SHOWN_MAX,
 };
-use crate::proxy::{self, Proxy};
+use crate::proxy::{self, Proxy, RecentPurge};
 use crate::store::{ConnectionState, ServerState, Store};
 use crate::telemetry::{
     BUCKET_BOUNDS, CacheResult, MetricSnapshot, Registry, RouteSummary, StatusClass, percentile,
@@ -27,7 +27,7 @@ use crate::telemetry::{
 use crate::time::{self, millis};
 
 /// The outcomes that are hits, each with its tier.
-const HITS: [(&str, &str); 2] = [("hit-memory", "memory"), ("hit-redis", "redis")];
+pub(super) const HITS: [(&str, &str); 2] = [("hit-memory", "memory"), ("hit-redis", "redis")];
 /// The percentiles that are shown of a latency.
 const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)];
 /// An escaped byte takes at most six bytes.
@@ -78,7 +78,7 @@ pub(super) async fn answer(source: &StatsSource, uri: &Uri) -> Result<AdminRespo
         object.object("origin", usize::MAX, |object| {
             number(object, &snapshot, "open", "cachewarp_origin_connections_open");
             number(object, &snapshot, "idle", "cachewarp_origin_connections_idle");
-            numbers(object, &snapshot, "requests", "cachewarp_origin_requests");
+            numbers(object, &snapshot, "requests", ORIGIN_REQUESTS);
             numbers(object, &snapshot, "failures", "cachewarp_origin_failures");
         });
         object.object("clients", usize::MAX, |object| {
@@ -92,6 +92,7 @@ pub(super) async fn answer(source: &StatsSource, uri: &Uri) -> Result<AdminRespo
             let overrides = source.proxy.route_overrides();
             object.texts("route_overrides", overrides.iter().map(String::as_str), OPERATOR_SHOWN_BYTES_MAX);
         }
+        object.objects("recent_purges", source.proxy.recent_purges().iter(), write_purge);
         if let Some(count) = top {
             let paths = source.proxy.popular_paths(count);
             object.objects("top", paths.iter(), |object, (path, count)| {
@@ -162,10 +163,8 @@ fn top(query: Option<&str>) -> Result<Option<usize>, QueryError> {
 
 fn write_requests(object: &mut JsonObject<'_>, snapshot: &MetricSnapshot) {
     numbers(object, snapshot, "requests", REQUESTS);
-    let of = |outcomes: &mut dyn FnMut(&str) -> bool| -> f64 {
-        snapshot.numbers(REQUESTS).filter(|(outcome, _)| outcomes(outcome)).map(|(_, count)| count).sum()
-    };
-    let cacheable = of(&mut |outcome| proxy::cacheable_outcomes().any(|cacheable| cacheable == outcome));
+    let of = |outcomes: &mut dyn FnMut(&str) -> bool| requests_of(snapshot, outcomes);
+    let cacheable = of(&mut is_cacheable);
     object.number("cacheable", whole(cacheable));
     object.object("hit_ratio", usize::MAX, |object| {
         for (hit, tier) in HITS {
@@ -175,12 +174,34 @@ fn write_requests(object: &mut JsonObject<'_>, snapshot: &MetricSnapshot) {
     });
 }
 
+/// Returns the number of requests with these outcomes.
+pub(super) fn requests_of(snapshot: &MetricSnapshot, outcomes: &mut dyn FnMut(&str) -> bool) -> f64 {
+    snapshot.numbers(REQUESTS).filter(|(outcome, _)| outcomes(outcome)).map(|(_, count)| count).sum()
+}
+
+pub(super) fn is_cacheable(outcome: &str) -> bool {
+    proxy::cacheable_outcomes().any(|cacheable| cacheable == outcome)
+}
+
 const REQUESTS: &str = "cachewarp_requests";
+pub(super) const REQUEST_DURATION: &str = "cachewarp_request_duration";
+pub(super) const ORIGIN_REQUESTS: &str = "cachewarp_origin_requests";
+
+/// Writes one purge order, without the names that it purges.
+fn write_purge(object: &mut JsonObject<'_>, purge: &RecentPurge) {
+    object.number("at_ms", purge.at.as_millis());
+    object.word("outcome", purge.outcome.word());
+    object.word("strength", purge.strength);
+    for (kind, count) in purge.named {
+        object.number(kind, count);
+    }
+    object.number("took_ms", millis(purge.took));
+}
 
 fn write_latency(object: &mut JsonObject<'_>, snapshot: &MetricSnapshot) {
     object.numbers("latency_bounds_us", BUCKET_BOUNDS.iter().copied());
     object.object("latency", usize::MAX, |object| {
-        for (outcome, counts) in snapshot.buckets("cachewarp_request_duration") {
+        for (outcome, counts) in snapshot.buckets(REQUEST_DURATION) {
             if counts.iter().all(|count| *count == 0) {
                 continue;
             }
@@ -218,7 +239,7 @@ fn numbers(object: &mut JsonObject<'_>, snapshot: &MetricSnapshot, name: &str, m
 /// Rounds a metric to a whole number. Gauges can be negative for a moment, between the counts of
 /// two workers; then the result is 0.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast to an integer saturates")]
-fn whole(number: f64) -> u64 {
+pub(super) fn whole(number: f64) -> u64 {
     number.round() as u64
 }
 

@@ -1,9 +1,14 @@
-//! The end of the admin listener, behind that of the listener for clients.
+//! The admin listener, and its end behind that of the listener for clients.
 
+use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::server::Shutdown;
+use crate::admin::AdminService;
+use crate::limits::ADMIN_DRAIN_TIMEOUT;
+use crate::server::{self, Shutdown, WorkerListener};
+use crate::telemetry::Registry;
 
 /// The shutdown of the admin listener. It begins once no worker serves clients any more, so that an
 /// operator sees the drain.
@@ -40,6 +45,25 @@ impl Drop for ServingWorker {
         if self.0.serving.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.shutdown.begin();
         }
+    }
+}
+
+/// Serves operators, and keeps the series of the process meanwhile.
+pub(super) async fn serve_operators(
+    listener: WorkerListener,
+    options: server::Options,
+    admin: Rc<AdminService>,
+    shutdown: Shutdown,
+) -> io::Result<()> {
+    let drain_timeout = options.drain_timeout.min(ADMIN_DRAIN_TIMEOUT);
+    let options = server::Options { drain_timeout, ..options };
+    // The metrics of client connections exclude those of operators.
+    let registry = Registry::new();
+    tokio::select! {
+        ended = server::serve(listener, &options, Rc::clone(&admin), shutdown, &registry, None, None) => {
+            ended.map(drop)
+        }
+        never = admin.keep_series() => match never {},
     }
 }
 

@@ -112,6 +112,12 @@ pub const TOP_SAMPLED: u64 = 8;
 /// Time after the last request for the paths in which they are still counted. Then all of them are
 /// dropped.
 pub const TOP_WATCHED: Duration = Duration::from_secs(15);
+/// Interval at which the series of the page gets a point.
+pub const SERIES_INTERVAL: Duration = Duration::from_secs(5);
+/// Points of the series: those of an hour.
+pub const SERIES_POINTS_MAX: usize = 720;
+/// Purge orders that `/stats` lists: the latest ones.
+pub const RECENT_PURGES_KEPT: usize = 20;
 /// Interval at which `cachewarp top` reads `/stats`.
 pub const TOP_INTERVAL: Duration = Duration::from_secs(1);
 /// Paths that `cachewarp top` requests.

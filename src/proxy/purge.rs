@@ -16,6 +16,7 @@ use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::outcome::Outcome;
 use crate::proxy::answer::response::ProxyAnswer;
 use crate::proxy::options::Options;
+use crate::proxy::recent_purges::RecentPurge;
 use crate::proxy::request::InboundRequest;
 use crate::proxy::worker::Proxy;
 use crate::purge::{self, PurgeName, PurgeOrder};
@@ -27,7 +28,11 @@ impl Proxy {
     ///
     /// Dropping the future leaves the purge partly done. A purge can be repeated.
     pub async fn purge(&self, order: &PurgeOrder) -> Result<PurgeResult, PurgeError> {
-        self.store.purge(&self.scopes(order), order.strength).await
+        let (at, begun) = (time::now(), time::instant());
+        let result = self.store.purge(&self.scopes(order), order.strength).await;
+        let took = time::instant().saturating_duration_since(begun);
+        self.shared.purges.add(RecentPurge::of(order, at, purge::PurgeOutcome::of(&result), took));
+        result
     }
 }
 

@@ -16,6 +16,7 @@ use crate::proxy::fetch::uncacheable::UncacheableKeys;
 use crate::proxy::metrics;
 use crate::proxy::options::Options;
 use crate::proxy::popular::PopularPaths;
+use crate::proxy::recent_purges::RecentPurges;
 use crate::proxy::request::FetchScope;
 use crate::routes::RouteTable;
 use crate::telemetry::{Registry, RouteCounts};
@@ -31,6 +32,7 @@ pub struct ProxyShared {
     pub(in crate::proxy) slow: Arc<SlowKeys>,
     pub(in crate::proxy) doorkeeper: Arc<Doorkeeper>,
     pub(in crate::proxy) popular: Arc<PopularPaths>,
+    pub(in crate::proxy) purges: Arc<RecentPurges>,
     pub(in crate::proxy) pauses: Arc<RefreshPauses>,
     pub(in crate::proxy) refusals: Arc<OriginRefusals>,
     pub(in crate::proxy) json_checks: Arc<JsonChecks>,
@@ -52,6 +54,7 @@ impl ProxyShared {
             slow: Arc::new(SlowKeys::new()),
             doorkeeper: Arc::new(Doorkeeper::new(options.admission_budget)),
             popular: Arc::new(PopularPaths::new()),
+            purges: Arc::default(),
             pauses: Arc::new(RefreshPauses::new(time::instant())),
             refusals: Arc::new(OriginRefusals::new(time::instant())),
             json_checks: Arc::new(JsonChecks::new()),

@@ -18,6 +18,7 @@ use crate::proxy::answer::failure::Failure;
 use crate::proxy::fetch::tasks::BackgroundTasks;
 use crate::proxy::metrics::Metrics;
 use crate::proxy::options::{FetchLease, Options};
+use crate::proxy::recent_purges::RecentPurge;
 use crate::proxy::request::{CacheRequest, FetchKey, InboundRequest};
 use crate::proxy::rules::{RequestRules, RuleSet};
 use crate::proxy::shared::ProxyShared;
@@ -104,6 +105,11 @@ impl Proxy {
     /// counts paths only while an operator reads them.
     pub fn popular_paths(&self, count: usize) -> Vec<(String, u64)> {
         self.shared.popular.top(count)
+    }
+
+    /// Returns the last purge orders of the process, the latest first.
+    pub fn recent_purges(&self) -> Vec<RecentPurge> {
+        self.shared.purges.list()
     }
 
     /// Returns the counts of each route, summed over all workers of the process.

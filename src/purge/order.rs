@@ -38,6 +38,14 @@ pub enum PurgeName {
 }
 
 impl PurgeOrder {
+    /// Returns the word for the strength.
+    pub fn strength_word(&self) -> &'static str {
+        match self.strength {
+            PurgeStrength::Hard => "hard",
+            PurgeStrength::Soft => "soft",
+        }
+    }
+
     /// Returns the URLs that the order names.
     pub fn urls(&self) -> impl Iterator<Item = &Target> {
         self.named.iter().filter_map(|named| match named {

@@ -8,7 +8,7 @@ use super::order::PurgeOrder;
 use crate::json;
 use crate::label::Label;
 use crate::limits::{OPERATOR_SHOWN_BYTES_MAX, REGISTERED_NAME_BYTES_MAX};
-use crate::store::{PurgeError, PurgeResult, PurgeScope, PurgeStrength, Replication};
+use crate::store::{PurgeError, PurgeResult, PurgeScope, Replication};
 use crate::time::millis;
 
 crate::labels! {
@@ -120,16 +120,9 @@ impl PurgeOutcome {
                 None => object.word("found", "unknown"),
             }
             object.number("took_ms", millis(took));
-            object.word("strength", strength(order.strength));
+            object.word("strength", order.strength_word());
             object.objects("purged", order.named.iter(), |object, named| named.write(object));
         })
-    }
-}
-
-fn strength(strength: PurgeStrength) -> &'static str {
-    match strength {
-        PurgeStrength::Hard => "hard",
-        PurgeStrength::Soft => "soft",
     }
 }
 

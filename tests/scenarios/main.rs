@@ -6,6 +6,7 @@
 mod access_log;
 #[cfg(test)]
 mod admin;
+mod admin_page;
 #[cfg(test)]
 mod base_path;
 #[cfg(test)]
@@ -58,6 +59,7 @@ mod negative;
 mod on_write;
 #[cfg(test)]
 mod operator_commands;
+mod operator_tls;
 #[cfg(test)]
 mod operators;
 #[cfg(test)]
