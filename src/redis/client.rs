@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::cluster::ClusterClient;
+use super::contact::ServerContact;
 use super::error::CommandError;
 use super::options::{Deployment, Topology};
 use super::sentinel::SentinelClient;
@@ -139,6 +140,11 @@ impl Client {
     /// first, and if the server is unknown.
     pub fn disconnected_for(&self, key: &[u8]) -> Duration {
         self.pool_of(key).map_or(Duration::ZERO, |pool| pool.disconnected_for())
+    }
+
+    /// Returns the contact with the key's server.
+    pub fn contact(&self, key: &[u8]) -> ServerContact {
+        self.pool_of(key).map_or(ServerContact::NeverConnected, |pool| pool.contact())
     }
 
     /// Returns whether reads of this key are tracked, or will be once the subscription is active.

@@ -19,6 +19,7 @@
 mod client;
 mod cluster;
 mod connection;
+mod contact;
 mod error;
 mod health;
 mod options;
@@ -33,6 +34,7 @@ pub use crate::resp::topology::Endpoint;
 pub use crate::resp::{Command, ConnectionAccess, Credentials, ErrorKind, Reply, ScriptName, ServerRun};
 pub use client::Client;
 pub use connection::{BlockingConnection, BlockingError, Replication, check_password_file};
+pub use contact::ServerContact;
 pub use error::{CommandError, DisconnectReason};
 pub use health::{BreakerState, ConnectionState, ConnectionStatus, ServerState, StatsBoard};
 pub use options::{

@@ -182,6 +182,16 @@ impl RedisBreaker {
         }
     }
 
+    /// Returns whether the server refuses every command.
+    pub(in crate::redis) fn is_refusing(&self) -> bool {
+        match self.0 {
+            BreakerPhase::Closed { .. } => false,
+            BreakerPhase::Open { cause, .. } | BreakerPhase::Probing { cause, .. } => {
+                cause != OpenCause::Silent
+            }
+        }
+    }
+
     /// Returns when the probe is due, if the breaker is open.
     pub(in crate::redis) fn probe_at(&self) -> Option<Instant> {
         match self.0 {
@@ -274,6 +284,8 @@ mod tests {
             Some(BreakerChange::Opened(OpenCause::Loading))
         );
         assert_eq!(breaker.refused(OpenCause::Busy, now, 0.5), None, "it is open");
+        breaker.probe();
+        assert!(breaker.is_refusing() && !silent(now).is_refusing() && !RedisBreaker::new().is_refusing());
     }
 
     #[test]

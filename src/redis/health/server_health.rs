@@ -182,6 +182,11 @@ impl ServerHealth {
         }
     }
 
+    /// Returns whether the server refuses every command: it is loading or busy.
+    pub(in crate::redis) fn refuses_all(&self) -> bool {
+        !self.is_closed.get() && self.breaker.borrow().is_refusing()
+    }
+
     /// Returns whether the server refuses any command about keys or channels.
     pub(in crate::redis) fn is_refusing(&self) -> bool {
         self.refusals.any()

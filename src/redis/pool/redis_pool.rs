@@ -17,6 +17,7 @@ use super::server::{DialRole, PoolServer};
 use super::supervisor::SlotSupervisor;
 use super::tracking_supervisor::TrackingSupervisor;
 use crate::redis::connection::{BlockingConnection, BlockingError, Dialer, PendingReply, TlsSource};
+use crate::redis::contact::ServerContact;
 use crate::redis::error::CommandError;
 use crate::redis::health::{LateReporting, PoolMetrics, ServerHealth};
 use crate::redis::options::Options;
@@ -230,6 +231,11 @@ impl RedisPool {
     /// server that replaced no other.
     pub fn disconnected_for(&self) -> Duration {
         self.0.server.disconnected_for()
+    }
+
+    /// Returns the contact with the server.
+    pub fn contact(&self) -> ServerContact {
+        self.0.server.contact()
     }
 
     /// Sets how long the replaced server has been unreachable.

@@ -18,6 +18,7 @@ use crate::redis::connection::{
     BlockingConnection, BlockingError, Connection, Dialer, GreetedSocket, Link, LoginSource, Subscription,
     TrackingSetup, enable_tracking, greet, node_id, try_rights,
 };
+use crate::redis::contact::ServerContact;
 use crate::redis::error::{ConnectError, DisconnectReason};
 use crate::redis::health::{LogNovelty, ServerHealth, StatsWriter};
 use crate::redis::options::{Options, RedisAddress};
@@ -83,6 +84,21 @@ impl PoolServer {
         self.disconnected_since
             .get()
             .map_or(Duration::ZERO, |since| instant().saturating_duration_since(since))
+    }
+
+    /// Returns the contact with the server.
+    pub(in crate::redis) fn contact(&self) -> ServerContact {
+        if self.health.is_up() {
+            return if self.health.refuses_all() {
+                ServerContact::Refusing
+            } else {
+                ServerContact::Connected
+            };
+        }
+        let since = self.disconnected_since.get();
+        since.map_or(ServerContact::NeverConnected, |since| {
+            ServerContact::Disconnected(instant().saturating_duration_since(since))
+        })
     }
 
     /// Returns the address of the server.
