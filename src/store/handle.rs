@@ -18,7 +18,7 @@ use crate::store::health::RedisHealth;
 use crate::store::metrics::Metrics;
 use crate::store::namespace::Namespace;
 use crate::store::purge::hold::HoldQuery;
-use crate::store::purge::permit::StorePermit;
+use crate::store::purge::permit::{PurgePushes, StorePermit};
 use crate::store::purge::repeat::PurgeRepeater;
 use crate::store::shared::StoreShared;
 use crate::telemetry::Registry;
@@ -173,6 +173,12 @@ impl Store {
     /// returned this key generation.
     pub fn permit(&self, resource: &CacheKey, key_generation: KeyGeneration) -> StorePermit {
         let StoreShared { watches, purges, .. } = &self.shared;
+        let is_pushed = |redis: &Client| redis.is_tracking(&self.name(resource));
+        let pushes = if self.redis.as_ref().is_none_or(is_pushed) {
+            PurgePushes::Pushed
+        } else {
+            PurgePushes::Unpushed(self.shared.options.memory_ttl)
+        };
         StorePermit {
             watch: watches.watch(resource.short()),
             resource: *resource,
@@ -181,6 +187,7 @@ impl Store {
             generation: purges.generation(),
             purges: Arc::clone(purges),
             begun: time::instant(),
+            pushes,
             hold: HoldQuery::NotHeld,
         }
     }

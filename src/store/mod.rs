@@ -4,12 +4,13 @@
 //! purge. Redis decides for the fleet. Memory answers without Redis while two conditions hold:
 //! Redis would push an invalidation if the entry changed (`trust.rs`), and the entry has been
 //! checked against every purge that this process knows (`purge/state.rs`). Memory answers alone
-//! only after Redis has been away for a while, and then until the policy finds the entry stale.
+//! only in an outage of Redis (`alone.rs`), and then until the policy finds the entry stale.
 //!
 //! **Always:** a failure of Redis is a miss, never an error. Stored bytes pass
 //! [`EntryDecoder::decode`](crate::entry::EntryDecoder::decode) for the requested key, or the
 //! lookup is a miss. An answer fetched before a purge is not stored after it (`purge/permit.rs`).
 
+mod alone;
 mod fleet;
 mod handle;
 mod health;

@@ -1,12 +1,13 @@
 //! The state of the store that all workers of a process share.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use quick_cache::sync::Cache;
 
 use crate::entry::{NamespaceDigest, TagDigest};
 use crate::key::CacheKey;
-use crate::limits::{DROPPED_REMEMBERED, MEMORY_ALONE_AFTER};
+use crate::limits::DROPPED_REMEMBERED;
 use crate::redis::{Client, TrackedVersion, TrackingTable};
 use crate::store::fleet::membership::FleetMembership;
 use crate::store::health::CachedHealth;
@@ -22,7 +23,7 @@ use crate::store::tiers::memory::MemoryTier;
 use crate::store::tiers::sealed_seen::SealedSeen;
 use crate::store::trust::EntryTrust;
 use crate::telemetry::Registry;
-use crate::time::{self, Timestamp};
+use crate::time::Timestamp;
 
 /// The state that all workers of a process share: the memory tier, and the cached state of Redis
 /// and of purges.
@@ -88,15 +89,16 @@ impl StoreShared {
         }
     }
 
-    /// Returns the trust with which other requests may use a value that was just read; `None` if
-    /// they may not.
+    /// Returns the trust with which other requests may use a value whose read was `sent` then;
+    /// `None` if they may not.
     pub(super) fn trust_of(
         &self,
         redis: &Client,
         name: &[u8],
         version: &TrackedVersion,
+        sent: Instant,
     ) -> Option<EntryTrust> {
-        EntryTrust::of_read(redis, name, version, self.options.memory_ttl)
+        EntryTrust::of_read(redis, name, version, sent, self.options.memory_ttl)
     }
 
     /// Returns the name of a key: the namespace and 32 hexadecimal digits, never a URL, never a
@@ -118,24 +120,6 @@ impl StoreShared {
     /// Returns the name of the server's run in Redis.
     pub(super) fn run_name(&self) -> Vec<u8> {
         self.options.namespace.name(&[RUN_NAME.as_bytes()])
-    }
-
-    /// Returns whether memory may serve an entry with this trust while Redis is unavailable.
-    pub(super) fn may_serve_alone(&self, trust: EntryTrust, redis: &Client, name: &[u8]) -> bool {
-        let now = time::instant();
-        match trust {
-            EntryTrust::Always => true,
-            // The node may have fetched the entry after it lost Redis: the time counts from the
-            // read or the fetch, with which the trust began.
-            EntryTrust::Until(moment) | EntryTrust::InFlight(moment) => {
-                let begun = moment.checked_sub(self.options.memory_ttl);
-                begun.is_some_and(|begun| now.saturating_duration_since(begun) < self.fleet.alone_max())
-            }
-            EntryTrust::Tracked(_) | EntryTrust::Revalidating(..) => {
-                let disconnected_for = redis.disconnected_for(name);
-                disconnected_for >= MEMORY_ALONE_AFTER && self.fleet.may_serve_alone(now, disconnected_for)
-            }
-        }
     }
 
     /// Returns the name of the mark by which a write holds a tag.

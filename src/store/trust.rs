@@ -25,17 +25,19 @@ pub(in crate::store) enum EntryTrust {
 
 impl EntryTrust {
     /// Returns the trust with which other requests may use a value that was just read; `None` if
-    /// they may not. Without tracking, the trust lasts for `ttl`.
+    /// they may not. Without tracking, the trust lasts for `ttl` since the read was `sent`: a purge
+    /// waits for this time from its own write, which the read may have missed.
     pub(in crate::store) fn of_read(
         redis: &Client,
         name: &[u8],
         version: &TrackedVersion,
+        sent: Instant,
         ttl: Duration,
     ) -> Option<Self> {
         match version.token(name) {
             Some(token) => Some(Self::Tracked(token)),
             None if redis.is_tracking(name) => None,
-            None => Some(Self::Until(time::instant() + ttl)),
+            None => Some(Self::Until(sent + ttl)),
         }
     }
 

@@ -47,7 +47,7 @@ pub(in crate::proxy::fetch) async fn fetch_uncacheable(
     fetch_request: &FetchRequest,
     reason: NotStorable,
 ) -> ProxyAnswer {
-    let FetchRequest { request, forward, stored, location } = fetch_request;
+    let FetchRequest { request, forward, stored, location, .. } = fetch_request;
     fetch_request.note_role(ExplainedRole::Alone);
     request.note(|explanation| explanation.rule(RuleQuestion::Store, Ruling::no(reason)));
     let permit = fetch_request.permit(proxy);

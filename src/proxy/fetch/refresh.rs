@@ -47,7 +47,8 @@ pub(in crate::proxy) fn begin_now(
     let request = Rc::new(client_request.for_refresh(location.variants.as_ref()));
     let key = request.fetch_key(location.key);
     let permit = || proxy.permit(&request, &location.whole, location.generation);
-    let FetchRole::Leader(lead, permit) = proxy.shared.fetches.join(key, None, permit) else {
+    let seen = Some(location.generation);
+    let FetchRole::Leader(lead, permit) = proxy.shared.fetches.join(key, seen, None, permit) else {
         return client_request.note(|explanation| explanation.refresh(BackgroundRefresh::UnderWay));
     };
     client_request.note(|explanation| explanation.refresh(BackgroundRefresh::Begun));

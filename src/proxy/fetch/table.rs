@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use crate::entry::KeyGeneration;
 use crate::hash::SeededBuildHasher;
 use crate::limits::{EARLIER_FETCHES_MAX, SHARED_FETCH_SHARDS, SHARED_FETCHES_MAX};
 use crate::policy::OriginFailure;
@@ -102,10 +103,11 @@ impl FetchTable {
 
     /// Joins the fetch of `key`, or starts it with a permit to store its response. Starts a further
     /// fetch if the fetch in progress is the one for which the request has `waited` too long, or
-    /// that is too old for it.
+    /// that is too old for it, whose complete lookup has `seen` this key generation.
     pub(in crate::proxy) fn join(
         self: &Arc<Self>,
         key: FetchKey,
+        seen: Option<KeyGeneration>,
         waited: Option<&watch::Receiver<FetchState>>,
         permit: impl FnOnce() -> StorePermit,
     ) -> FetchRole {
@@ -114,9 +116,9 @@ impl FetchTable {
             return FetchRole::Alone;
         }
         let slot = shard.entry(key);
-        let mut earlier = Vec::new();
+        let (mut earlier, mut oldest) = (Vec::new(), None);
         if let Entry::Occupied(slot) = &slot
-            && slot.get().begun.is_current()
+            && slot.get().begun.answers(seen)
         {
             let JoinableFetch { state, earlier: before, .. } = slot.get();
             let follower = state.subscribe();
@@ -127,12 +129,18 @@ impl FetchTable {
                 let before = before.iter().rev().filter(|earlier| is_pending(earlier));
                 earlier.extend(before.take(EARLIER_FETCHES_MAX - 1).cloned());
                 earlier.push(state.clone());
+                oldest = Some(slot.get().begun.clone());
             }
         }
         let permit = permit();
         let is_further = !earlier.is_empty();
         let state = watch::Sender::new(FetchState::Fetching);
-        slot.insert_entry(JoinableFetch { state: state.clone(), begun: permit.fetch_start(), earlier });
+        let begun = permit.fetch_start();
+        let begun = match &oldest {
+            Some(oldest) => begun.with_earlier(oldest),
+            None => begun,
+        };
+        slot.insert_entry(JoinableFetch { state: state.clone(), begun, earlier });
         let lead = LeaderGuard { fetches: Arc::clone(self), key, state, is_further, lease: None };
         FetchRole::Leader(lead, Box::new(permit))
     }
@@ -268,7 +276,6 @@ impl StoredElsewhere {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::KeyGeneration;
     use crate::key::{CacheKey, Scheme, Target};
     use crate::policy::RulesDigest;
     use crate::proxy::request::RequesterClass;
@@ -299,7 +306,7 @@ mod tests {
 
     /// Joins the way a request does.
     fn join(fetches: &Arc<FetchTable>, store: &Store, key: FetchKey) -> FetchRole {
-        fetches.join(key, None, || store.permit(&key.key, KeyGeneration::NONE))
+        fetches.join(key, Some(KeyGeneration::NONE), None, || store.permit(&key.key, KeyGeneration::NONE))
     }
 
     /// Joins as the leader.
@@ -410,7 +417,9 @@ mod tests {
         let (first, _permit) = lead(&fetches, &store, key);
         let FetchRole::Follower(waited) = join(&fetches, &store, key) else { panic!("follows the first") };
         let join_anew = |waited: &watch::Receiver<FetchState>| {
-            fetches.join(key, Some(waited), || store.permit(&key.key, KeyGeneration::NONE))
+            fetches.join(key, Some(KeyGeneration::NONE), Some(waited), || {
+                store.permit(&key.key, KeyGeneration::NONE)
+            })
         };
         let FetchRole::Leader(second, _permit) = join_anew(&waited) else { panic!("leads") };
         let FetchRole::Follower(other) = join_anew(&waited) else { panic!("follows the second") };
@@ -434,10 +443,11 @@ mod tests {
             let (first, _permit) = lead(&fetches, &store, key);
             let waited = first.state();
             let permit = || store.permit(&key.key, KeyGeneration::NONE);
-            let FetchRole::Leader(second, _permit) = fetches.join(key, Some(&waited), permit) else {
+            let FetchRole::Leader(second, _permit) = fetches.join(key, None, Some(&waited), permit) else {
                 panic!("leads")
             };
-            let FetchRole::Leader(third, _permit) = fetches.join(key, Some(&second.state()), permit) else {
+            let FetchRole::Leader(third, _permit) = fetches.join(key, None, Some(&second.state()), permit)
+            else {
                 panic!("leads")
             };
             if purged {

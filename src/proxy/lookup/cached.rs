@@ -96,8 +96,9 @@ pub(in crate::proxy) async fn shed(
     match decision {
         Decision::Hit(hit) => apply_range_and_conditions(proxy, &request, hit).await,
         Decision::StaleOnError(hit) => stale_on_error::serve_stale_hit(&request, hit).await,
-        Decision::Miss(CacheMiss { location, forward, stored, .. }) => {
-            stale_on_error::shed(&FetchRequest { request, location, forward, stored }, failure).await
+        Decision::Miss(CacheMiss { location, forward, stored, completeness, .. }) => {
+            let fetch_request = FetchRequest { request, location, forward, completeness, stored };
+            stale_on_error::shed(&fetch_request, failure).await
         }
     }
 }
@@ -136,7 +137,7 @@ pub(in crate::proxy) async fn answer(
         return Failure::OnlyIfCached.into();
     }
     let CacheMiss { location, forward, stored, completeness, not_sharable } = miss;
-    let fetch_request = FetchRequest { request, location, forward, stored };
+    let fetch_request = FetchRequest { request, location, forward, completeness, stored };
     match (completeness, not_sharable) {
         // Most private responses take this path, so it avoids a boxed future.
         (Completeness::Complete, Some(reason)) if fetch_request.request.facts.forbids_storing().is_none() => {

@@ -35,6 +35,8 @@ pub(in crate::proxy) async fn look_up(proxy: &Proxy, request: &CacheRequest) -> 
     let key = request.fetch_key(request.key);
     let known = uncacheable.known(&key, time::instant());
     if let Some(key_generation) = known.absent
+        // Otherwise the request may join a fetch, and needs a lookup of its own.
+        && known.reason.is_some()
         && !request.facts.only_if_cached()
     {
         let nothing = RequestLookup::nothing(CacheLocation::whole(request.key, key_generation));

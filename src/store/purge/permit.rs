@@ -7,7 +7,7 @@
 //! process and writes a tombstone with a new key generation to Redis.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::entry::{KeyGeneration, PurgeGeneration};
 use crate::key::CacheKey;
@@ -30,6 +30,8 @@ pub struct StorePermit {
     /// The number of changes of the purge log that the process had seen.
     pub(in crate::store) changes: u64,
     pub(in crate::store) begun: Instant,
+    /// Whether Redis would push the purges that come during the fetch.
+    pub(in crate::store) pushes: PurgePushes,
     /// The question whether a write held the answers of the route when the fetch began.
     pub(in crate::store) hold: HoldQuery,
 }
@@ -66,8 +68,29 @@ impl StorePermit {
             changes: self.changes,
             generation: self.generation,
             begun: self.begun,
+            pushes: self.pushes,
+            oldest: (self.begun, self.key_generation),
         }
     }
+
+    /// Returns the time until which other requests may use an unconfirmed answer of the fetch. The
+    /// time begins now if a purge during the fetch would have superseded the permit, and with the
+    /// fetch otherwise: a purge then waits for `ttl` only.
+    pub(in crate::store) fn trusted_until(&self, ttl: Duration) -> Instant {
+        match self.pushes {
+            PurgePushes::Pushed => time::instant() + ttl,
+            PurgePushes::Unpushed(_) => self.begun + ttl,
+        }
+    }
+}
+
+/// Whether Redis pushes purges to this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum PurgePushes {
+    /// It does, and each purge waits for the acknowledgement of this process.
+    Pushed,
+    /// It does not (RESP2): a purge waits for this time from its write.
+    Unpushed(Duration),
 }
 
 /// The start of a fetch, for later requests that want to share its answer.
@@ -78,6 +101,9 @@ pub struct FetchStart {
     changes: u64,
     generation: PurgeGeneration,
     begun: Instant,
+    pushes: PurgePushes,
+    /// The start and the key generation of the oldest fetch whose answer a follower may get.
+    oldest: (Instant, KeyGeneration),
 }
 
 impl FetchStart {
@@ -87,5 +113,27 @@ impl FetchStart {
         !self.signs.is_superseded()
             && self.purges.unchanged_since(self.changes, self.generation)
             && !self.purges.bulk_purged_since(self.begun)
+    }
+
+    /// Returns the start of this fetch for followers that may also get the answer of `earlier`.
+    pub fn with_earlier(self, earlier: &Self) -> Self {
+        Self { oldest: earlier.oldest, ..self }
+    }
+
+    /// Returns whether a request may share the answer whose complete lookup has `seen` this key
+    /// generation; `None` if its lookup was not complete.
+    ///
+    /// Without pushes, a purge is confirmed once `cache_memory_ttl` has passed, and nothing
+    /// supersedes the fetch. So a later request needs a lookup of its own, which would have seen the
+    /// purge of the key as another key generation, and that of a tag in the purge log.
+    pub fn answers(&self, seen: Option<KeyGeneration>) -> bool {
+        let is_shared = match self.pushes {
+            PurgePushes::Pushed => true,
+            PurgePushes::Unpushed(ttl) => {
+                let (begun, key_generation) = self.oldest;
+                seen == Some(key_generation) || time::instant().saturating_duration_since(begun) < ttl
+            }
+        };
+        is_shared && self.is_current()
     }
 }

@@ -22,13 +22,15 @@ impl StoreShared {
     pub(in crate::store) async fn read_log(&self, redis: &Client) -> Result<PurgeLog, CommandError> {
         self.settle_run(redis).await?;
         let known = self.purges.history();
+        let mut sent = time::instant();
         let (mut log, mut version) = self.request_log(redis).await?;
         if known.is_after(log.generation) {
             tracing::warn!("Redis has lost purges; every entry that was stored before is a miss");
             self.begin_epoch(redis).await?;
+            sent = time::instant();
             (log, version) = self.request_log(redis).await?;
         }
-        if let Some(trust) = self.trust_of(redis, &self.log_name(), &version) {
+        if let Some(trust) = self.trust_of(redis, &self.log_name(), &version, sent) {
             self.purges.set_log_if(log.clone(), trust, || self.runs.unsettled().is_none());
         }
         Ok(log)
@@ -121,10 +123,10 @@ impl StoreShared {
         redis: &Client,
         tag: TagDigest,
     ) -> Result<Option<TagGeneration>, CommandError> {
-        let name = self.tag_name(tag);
+        let (name, sent) = (self.tag_name(tag), time::instant());
         let (reply, version) = redis.read(&Command::Get { key: &name }).await?;
         let generation = if let Reply::Bulk(bytes) = &reply { TagGeneration::parse(bytes) } else { None };
-        if let Some(trust) = self.trust_of(redis, &name, &version) {
+        if let Some(trust) = self.trust_of(redis, &name, &version, sent) {
             self.purges.set_tag(tag, generation, trust, None);
         }
         Ok(generation)

@@ -191,10 +191,10 @@ impl Fleet {
         self.under_way.borrow_mut().spawn_local(async move {
             // A node that crashes answers nothing.
             if let Ok(answer) = answer.await {
-                let FleetOptions { has_resp3, memory_ttl, memory_alone_max, .. } = fleet.options;
+                let FleetOptions { memory_ttl, memory_alone_max, .. } = fleet.options;
                 let times = (memory_ttl, memory_alone_max);
                 let disturbances = fleet.disturbances.borrow();
-                let window = disturbances[node].window((node, begun), answer.0, has_resp3, times);
+                let window = disturbances[node].window((node, begun), answer.0, times);
                 let at = (begun, fleet.now());
                 fleet.history.answered(at, (node, resource), floor, answer, window);
             }

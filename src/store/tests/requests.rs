@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::origin::{Origin, Shown, fresh, key, response, tags, target};
 use super::planted::PlantedFault;
-use crate::store::{FetchStart, LeaseTurn, Lookup, MemoryUse, Store};
+use crate::store::{Completeness, FetchStart, LeaseTurn, Lookup, MemoryUse, Store};
 use crate::time::{self, instant};
 
 /// The longest wait for another node's lease.
@@ -87,7 +87,7 @@ impl SimulatedRequest {
         if let Some(shown) = found(&lookup) {
             return (shown, AnswerSource::Stored);
         }
-        if let Some(shared) = self.joined()
+        if let Some(shared) = self.joined(&lookup)
             && let Some(shown) = shared.shown().await
         {
             return (shown, AnswerSource::Shared);
@@ -100,9 +100,10 @@ impl SimulatedRequest {
     }
 
     /// Returns the fetch under way that this request may share.
-    fn joined(&self) -> Option<SharedFetch> {
+    fn joined(&self, lookup: &Lookup) -> Option<SharedFetch> {
         let shared = self.fetches.borrow().get(&self.resource).cloned()?;
-        shared.start.is_current().then_some(shared)
+        let seen = (lookup.completeness == Completeness::Complete).then_some(lookup.key_generation);
+        shared.start.answers(seen).then_some(shared)
     }
 
     async fn fetch(self, store: Rc<Store>, lookup: Lookup) -> (Shown, AnswerSource) {

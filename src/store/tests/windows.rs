@@ -10,16 +10,13 @@ use crate::time::millis;
 pub(super) enum DocumentedWindow {
     /// A node serves what it fetched itself while it was cut off.
     FetchedAlone = 0,
-    /// Without RESP3, a node that is cut off serves its memory.
-    CutOffWithoutResp3 = 1,
 }
 
 /// The number of windows.
-pub(super) const WINDOWS: usize = 2;
+pub(super) const WINDOWS: usize = 1;
 
 /// Every window.
-pub(super) const DOCUMENTED_WINDOWS: [DocumentedWindow; WINDOWS] =
-    [DocumentedWindow::FetchedAlone, DocumentedWindow::CutOffWithoutResp3];
+pub(super) const DOCUMENTED_WINDOWS: [DocumentedWindow; WINDOWS] = [DocumentedWindow::FetchedAlone];
 
 /// A window, the part of it that a stale read has used, and the promise, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,20 +57,15 @@ impl Disturbances {
         &self,
         (node, begun): (usize, u64),
         shown: Shown,
-        has_resp3: bool,
         (memory_ttl, memory_alone_max): (Duration, Duration),
     ) -> Option<WindowUse> {
         let promise = millis(memory_ttl.max(memory_alone_max));
         let alone_since =
             Some(shown.fetched).filter(|fetched| shown.node == node && self.start(*fetched).is_some());
-        let cut_off_since = self.start(begun).filter(|_| !has_resp3);
-        let used = [
-            (DocumentedWindow::FetchedAlone, alone_since),
-            (DocumentedWindow::CutOffWithoutResp3, cut_off_since),
-        ];
-        let used = used.into_iter().filter_map(|(window, since)| {
-            Some(WindowUse { window, millis: begun.saturating_sub(since?), promise })
+        let used = alone_since.map(|since| {
+            let millis = begun.saturating_sub(since);
+            WindowUse { window: DocumentedWindow::FetchedAlone, millis, promise }
         });
-        used.filter(|used| used.millis <= promise).min_by_key(|used| used.millis)
+        used.filter(|used| used.millis <= promise)
     }
 }

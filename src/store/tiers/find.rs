@@ -7,6 +7,8 @@
 //!    └─ nothing ───────┴─► Redis: the entry, and beside it the purge log if it is unknown
 //! ```
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use tokio::time::sleep;
 
@@ -23,6 +25,7 @@ use crate::store::purge::log::{PurgeLog, PurgeStatus};
 use crate::store::purge::verdict::{CheckedAt, Consistency, PurgeSnapshot, PurgeVerdict};
 use crate::store::tiers::memory::MemoryEntry;
 use crate::store::together::together;
+use crate::time;
 
 impl Store {
     /// Looks up `key` in memory and, unless memory may answer alone, in Redis. The `GET` takes one
@@ -47,6 +50,7 @@ impl Store {
         let name = self.name(key);
         let get = Command::Get { key: &name };
         let mut snapshot = PurgeSnapshot::default();
+        let sent = time::instant();
         let read = if self.shared.purges.revision() == 0 {
             let (read, log) = tokio::join!(redis.read(&get), Box::pin(self.read_log(redis)));
             snapshot.log = log.ok();
@@ -84,7 +88,7 @@ impl Store {
                         let checked = if status == PurgeStatus::Valid { checked } else { CheckedAt::NEVER };
                         let kept = || entry.to_keep(&bytes);
                         Lookup {
-                            found: self.redis_found(key, &name, kept, found, &version, checked),
+                            found: self.redis_found(key, &name, kept, found, (&version, sent), checked),
                             key_generation,
                             completeness: Completeness::Complete,
                         }
@@ -140,11 +144,12 @@ impl Store {
         let (Some(redis), Some(memory)) = (&self.redis, &self.shared.memory) else { return false };
         let name = self.name(key);
         let (bytes, trust) = loop {
+            let sent = time::instant();
             let Ok((Reply::Bulk(bytes), version)) = redis.read(&Command::Get { key: &name }).await else {
                 return false;
             };
             let Some((entry, _)) = self.unpacked(key, &bytes) else { return false };
-            match self.shared.trust_of(redis, &name, &version) {
+            match self.shared.trust_of(redis, &name, &version, sent) {
                 Some(trust) => break (entry.to_keep(&bytes), trust),
                 // The connection does not track yet, or the value changed after the read.
                 None => sleep(WARM_CONNECT_RETRY).await,
@@ -164,9 +169,8 @@ impl Store {
         }
     }
 
-    /// Answers a lookup while Redis is unavailable. Memory may serve its entry if Redis has been
-    /// away for long enough: while only this node's connection is lost, another node may reach
-    /// Redis and purge.
+    /// Answers a lookup that got no usable reply from Redis. Memory may serve its entry in an outage
+    /// (`alone.rs`).
     fn find_unavailable(
         &self,
         redis: &Client,
@@ -180,7 +184,7 @@ impl Store {
         let Some(held) = held else { return Lookup { completeness, ..Lookup::nothing() } };
         match self.shared.purges.judge(&held.bytes, target, Consistency::LastKnown, held.checked) {
             PurgeVerdict::Known(status, _)
-                if self.shared.may_serve_alone(held.trust, redis, &self.name(key)) =>
+                if self.shared.may_serve_alone(held.trust, redis, &self.name(key), why) =>
             {
                 self.memory_lookup(key, &held, status, CheckedAt::NEVER)
             }
@@ -276,7 +280,7 @@ impl Store {
         name: &[u8],
         bytes: impl FnOnce() -> Bytes,
         found: Option<FoundValue>,
-        version: &TrackedVersion,
+        (version, sent): (&TrackedVersion, Instant),
         checked: CheckedAt,
     ) -> Option<FoundValue> {
         let found = found?;
@@ -285,7 +289,7 @@ impl Store {
         self.count_hit(key);
         if let Some(memory) = &self.shared.memory
             && let Some(redis) = &self.redis
-            && let Some(trust) = self.shared.trust_of(redis, name, version)
+            && let Some(trust) = self.shared.trust_of(redis, name, version, sent)
         {
             memory.insert(key.short(), MemoryEntry { bytes: bytes(), trust, checked });
         }

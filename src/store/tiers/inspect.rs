@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::entry::{EntryError, EntryHeader, KeyGeneration, Provenance, StoredValue, ValueKind};
 use crate::key::{CacheKey, Target};
-use crate::redis::{Command, CommandError, Reply};
+use crate::redis::{Client, Command, CommandError, Reply};
 use crate::store::handle::Store;
 use crate::store::lookup::{FoundValue, Tier};
 use crate::store::purge::log::PurgeStatus;
@@ -83,41 +83,49 @@ impl Store {
     ///
     /// Cancel safe.
     pub async fn inspect(&self, key: &CacheKey, target: &Target) -> InspectedKey {
-        let redis = self.inspect_redis(key, target).await;
+        let (redis, why) = self.inspect_redis(key, target).await;
         let memory = match &self.shared.memory {
             None => TierContent::Off,
             Some(memory) => match memory.get(key.short()) {
                 None => TierContent::Nothing,
-                Some(held) => self.inspect_memory(key, target, &held, &redis).await,
+                Some(held) => self.inspect_memory(key, target, &held, why).await,
             },
         };
         InspectedKey { memory, redis }
     }
 
-    async fn inspect_redis(&self, key: &CacheKey, target: &Target) -> TierContent {
-        let Some(redis) = &self.redis else { return TierContent::Off };
+    /// Returns the content of Redis, and the error if it is unavailable.
+    async fn inspect_redis(&self, key: &CacheKey, target: &Target) -> (TierContent, Option<CommandError>) {
+        let Some(redis) = &self.redis else { return (TierContent::Off, None) };
+        match self.inspect_reply(redis, key, target).await {
+            Ok(content) => (content, None),
+            Err(why) => (TierContent::Unavailable, Some(why)),
+        }
+    }
+
+    async fn inspect_reply(
+        &self,
+        redis: &Client,
+        key: &CacheKey,
+        target: &Target,
+    ) -> Result<TierContent, CommandError> {
         let name = self.name(key);
-        let bytes = match redis.command(&Command::Get { key: &name }).await {
-            Ok(Reply::Bulk(bytes)) => bytes,
-            Ok(_) => return TierContent::Nothing,
-            Err(_) => return TierContent::Unavailable,
+        let Reply::Bulk(bytes) = redis.command(&Command::Get { key: &name }).await? else {
+            return Ok(TierContent::Nothing);
         };
         if let Some(EntryHeader { kind: ValueKind::Tombstone(_), key_generation, .. }) =
             EntryHeader::read(&bytes)
         {
-            return TierContent::Purged(key_generation);
+            return Ok(TierContent::Purged(key_generation));
         }
         let (entry, stored) = match self.unpack(key, &bytes) {
             Ok(unpacked) => unpacked,
-            Err(damage) => return TierContent::Damaged(damage),
+            Err(damage) => return Ok(TierContent::Damaged(damage)),
         };
-        match self
+        let (status, _) = self
             .purge_status(redis, entry.as_read(&bytes), target, PurgeSnapshot::default(), CheckedAt::NEVER)
-            .await
-        {
-            Ok((status, _)) => content(stored, &bytes, status, Tier::Redis, TierConfirmation::Confirmed),
-            Err(_) => TierContent::Unavailable,
-        }
+            .await?;
+        Ok(content(stored, &bytes, status, Tier::Redis, TierConfirmation::Confirmed))
     }
 
     /// Takes the steps of [`Store::find`] for memory.
@@ -126,7 +134,7 @@ impl Store {
         key: &CacheKey,
         target: &Target,
         held: &MemoryEntry,
-        redis_content: &TierContent,
+        unavailable: Option<CommandError>,
     ) -> TierContent {
         let purges = &self.shared.purges;
         let last_known = || match purges.judge(&held.bytes, target, Consistency::LastKnown, held.checked) {
@@ -145,13 +153,16 @@ impl Store {
                 };
                 match purge_status {
                     Ok((status, _)) => (status, TierConfirmation::Confirmed),
-                    Err(_)
-                        if matches!(redis_content, TierContent::Unavailable)
-                            && !self.shared.may_serve_alone(held.trust, redis, &self.name(key)) =>
-                    {
-                        (last_known(), TierConfirmation::Withheld)
+                    Err(_) => {
+                        let is_alone =
+                            |why| self.shared.may_serve_alone(held.trust, redis, &self.name(key), why);
+                        let confirmation = if unavailable.is_none_or(is_alone) {
+                            TierConfirmation::Unconfirmed
+                        } else {
+                            TierConfirmation::Withheld
+                        };
+                        (last_known(), confirmation)
                     }
-                    Err(_) => (last_known(), TierConfirmation::Unconfirmed),
                 }
             }
         };

@@ -85,16 +85,24 @@ impl Store {
         // The purge generation is unknown, so no lookup could check the entry against purges.
         if permit.generation.epoch == 0 {
             self.metrics.write_lost();
-            return self.insert_unless_superseded(key, unchecked(bytes, self.untracked_trust()), permit);
+            return self.insert_unless_superseded(
+                key,
+                unchecked(bytes, self.untracked_trust(permit)),
+                permit,
+            );
         }
-        let in_flight = EntryTrust::InFlight(time::instant() + self.shared.options.memory_ttl);
+        let in_flight = EntryTrust::InFlight(permit.trusted_until(self.shared.options.memory_ttl));
         self.insert_unless_superseded(key, unchecked(bytes.clone(), in_flight), permit)?;
         let Some(packed) = self.packed(key, &bytes, stored).await else {
             self.metrics.write_lost();
-            return self.insert_unless_superseded(key, unchecked(bytes, self.untracked_trust()), permit);
+            return self.insert_unless_superseded(
+                key,
+                unchecked(bytes, self.untracked_trust(permit)),
+                permit,
+            );
         };
         self.renew_log(redis).await;
-        let name = self.name(key);
+        let (name, sent) = (self.name(key), time::instant());
         let (written, ()) = tokio::join!(
             self.write(redis, key, &name, &packed, lifetime, permit),
             self.ensure_tags(redis, tags, lifetime),
@@ -107,7 +115,7 @@ impl Store {
             }
             Ok(WriteOutcome::ReadBack(head, version)) => {
                 let is_ours = packed.starts_with(&head) && head.len() == HEADER_BYTES;
-                match self.shared.trust_of(redis, &name, &version).filter(|_| is_ours) {
+                match self.shared.trust_of(redis, &name, &version, sent).filter(|_| is_ours) {
                     Some(trust) => {
                         let tags = self.shared.purges.unpurged_stamp(tags.iter().copied(), permit.generation);
                         let checked = CheckedAt { tags, ..CheckedAt::NEVER };
@@ -198,11 +206,11 @@ impl Store {
             decimal(millis(lifetime)),
             decimal(millis(kept)),
         ];
-        let name = self.shared.tag_name(tag);
+        let (name, sent) = (self.shared.tag_name(tag), time::instant());
         let get = Command::Get { key: &name };
         if let (Ok(Reply::Integer(left)), Ok((Reply::Bulk(value), version))) =
             ENSURE_TAG.run_and_read(redis, &name, &arguments, &get).await
-            && let Some(trust) = self.shared.trust_of(redis, &name, &version)
+            && let Some(trust) = self.shared.trust_of(redis, &name, &version, sent)
         {
             let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
             purges.set_tag(tag, TagGeneration::parse(&value), trust, Some(time::instant() + left));
@@ -271,8 +279,8 @@ impl Store {
     }
 
     /// Returns the trust of an entry that Redis may not have: memory serves it for a while.
-    fn untracked_trust(&self) -> EntryTrust {
-        EntryTrust::Until(time::instant() + self.shared.options.memory_ttl)
+    fn untracked_trust(&self, permit: &StorePermit) -> EntryTrust {
+        EntryTrust::Until(permit.trusted_until(self.shared.options.memory_ttl))
     }
 }
 

@@ -22,6 +22,7 @@ use crate::redis::{Client, Command, Reply};
 use crate::sealing::SealNonce;
 use crate::store::handle::Store;
 use crate::store::tiers::hot_keys::warm_list;
+use crate::time;
 
 /// The magic number and version of a sealed list.
 const SEALED_MAGIC: &[u8] = b"CWK\x01";
@@ -83,8 +84,9 @@ impl Store {
     async fn read_warm_list(&self, redis: &Client) -> Option<Bytes> {
         let name = self.warm_name();
         loop {
+            let sent = time::instant();
             if let Ok((reply, version)) = redis.read(&Command::Get { key: &name }).await
-                && self.shared.trust_of(redis, &name, &version).is_some()
+                && self.shared.trust_of(redis, &name, &version, sent).is_some()
             {
                 return if let Reply::Bulk(list) = reply { Some(list) } else { None };
             }
