@@ -117,7 +117,9 @@ fn the_simulation_finds_each_planted_fault() {
         let workers = (fault == PlantedFault::UnaskedWorker).then_some(2);
         let (planted, faults) = (Some(fault), Some(fault.faults()));
         let variation = RunVariation { planted, faults, workers, ..RunVariation::default() };
-        let found = run_all(0..PLANTED_SEEDS, variation);
+        // The seed that has found the fault before is tried first: a run takes a third of a second.
+        let first = fault.first_seed();
+        let found = run_all(first..first + 1, variation).and_then(|_| run_all(0..PLANTED_SEEDS, variation));
         let Err(failure) = found else { panic!("{PLANTED_SEEDS} runs do not find {fault:?}") };
         println!("{fault:?}: {}", failure.lines().next().unwrap_or_default());
     }

@@ -79,6 +79,18 @@ impl PlantedFault {
         }
     }
 
+    /// Returns a seed that has found the fault.
+    pub(super) fn first_seed(self) -> u64 {
+        match self {
+            Self::ConfirmedBeforeSync | Self::UnrepeatedQueue => 0,
+            Self::ReusedEpoch => 4,
+            Self::StoredWithoutPermit => 9,
+            Self::ForgottenCounter => 18,
+            Self::ShortTombstone => 36,
+            Self::UnaskedWorker => 111,
+        }
+    }
+
     /// Changes the arguments of a script.
     pub(super) fn change_call(self, script: &RedisScript, words: &mut [Vec<u8>]) {
         if self == Self::ReusedEpoch && script.digest() == PURGE_LOG.digest() {
