@@ -13,7 +13,7 @@
 //! - once all faults are over, no purge is pending, and every node has carried out all of them;
 //! - once all windows are over too, every worker of every node gives the same answers.
 //!
-//! `directed.rs` has events in a given order: a test for each way in which a late reply could matter.
+//! `directed.rs` has events in a given order: a test for each way in which a late reply matters.
 //! `planted.rs` has faults of the product that the runs must find. Each window is needed by some
 //! run; `fleet_simulation` prints the longest part of each that a run has used.
 //!

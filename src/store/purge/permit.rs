@@ -124,8 +124,8 @@ impl FetchStart {
     /// generation; `None` if its lookup was not complete.
     ///
     /// Without pushes, a purge is confirmed once `cache_memory_ttl` has passed, and nothing
-    /// supersedes the fetch. So a later request needs a lookup of its own, which would have seen the
-    /// purge of the key as another key generation, and that of a tag in the purge log.
+    /// supersedes the fetch. So a later request needs a lookup of its own, which would have seen
+    /// the purge of the key as another key generation, and that of a tag in the purge log.
     pub fn answers(&self, seen: Option<KeyGeneration>) -> bool {
         let is_shared = match self.pushes {
             PurgePushes::Pushed => true,
