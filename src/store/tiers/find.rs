@@ -169,8 +169,8 @@ impl Store {
         }
     }
 
-    /// Answers a lookup that got no usable reply from Redis. Memory may serve its entry in an outage
-    /// (`alone.rs`).
+    /// Answers a lookup that got no usable reply from Redis. In an outage, memory may serve its
+    /// entry (`alone.rs`).
     fn find_unavailable(
         &self,
         redis: &Client,
