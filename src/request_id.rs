@@ -117,22 +117,26 @@ impl RequestIdSource {
         if chunk.capacity() < DIGITS {
             *chunk = BytesMut::with_capacity(REQUEST_ID_CHUNK_BYTES);
         }
-        chunk.extend_from_slice(&hex(high));
-        chunk.extend_from_slice(&hex(low));
+        chunk.extend_from_slice([hex(high), hex(low)].as_flattened().as_flattened());
         HeaderValue::from_maybe_shared(chunk.split().freeze()).ok().map(RequestId)
     }
 }
 
 /// Returns the hexadecimal digits of a number.
-fn hex(number: u64) -> [u8; DIGITS / 2] {
-    let mut digits = [0; DIGITS / 2];
-    let mut rest = number;
-    for digit in digits.iter_mut().rev() {
-        let value = u8::try_from(rest & 0xf).unwrap_or_default();
-        *digit = if value < 10 { b'0' + value } else { b'a' + value - 10 };
-        rest >>= 4;
-    }
-    digits
+fn hex(number: u64) -> [[u8; 8]; 2] {
+    [hex_of_half(number >> 32), hex_of_half(number & u64::from(u32::MAX))]
+}
+
+/// Returns the hexadecimal digits of a number below 2^32. Every request has an id, so all eight
+/// digits are computed at once, in the bytes of one word.
+fn hex_of_half(number: u64) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let pairs = (number | (number << 16)) & 0x0000_ffff_0000_ffff;
+    let bytes = (pairs | (pairs << 8)) & 0x00ff_00ff_00ff_00ff;
+    let nibbles = (bytes | (bytes << 4)) & (ONES * 0x0f);
+    // The sum of a nibble and 6 has the bit of 16 from 10 on, the first letter.
+    let letters = ((nibbles + ONES * 6) >> 4) & ONES;
+    (nibbles + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 /// Returns whether these bytes are an id.
@@ -252,6 +256,10 @@ mod tests {
 
     #[test]
     fn hexadecimal_digits_are_in_order() {
-        assert_eq!(&hex(0x0123_4567_89ab_cdef), b"0123456789abcdef");
+        assert_eq!(hex(0x0123_4567_89ab_cdef).as_flattened(), b"0123456789abcdef");
+        for shift in 0..64 {
+            let number = u64::MAX.rotate_left(shift) ^ (0x9e37_79b9_7f4a_7c15 >> shift);
+            assert_eq!(hex(number).as_flattened(), format!("{number:016x}").as_bytes());
+        }
     }
 }
