@@ -91,6 +91,10 @@ pub const ADDRESS_SHARDS: usize = 64;
 pub const CLIENT_RATE_MIN: u32 = 256;
 /// Checks within one `client_body_timeout` of whether the client takes its answers.
 pub const CLIENT_PACE_SAMPLES: u32 = 4;
+/// Idle time from which an HTTP/1.1 connection may be parked: the server drops hyper's state and
+/// its buffers, and makes them again at the next byte. The timer of the limits finds the
+/// connection, so it is parked up to a sample of its client's reading later.
+pub const CLIENT_PARK_AFTER: Duration = Duration::from_secs(2);
 /// Bytes of an HTTP/2 answer that the server hands to the stream at a time, so that it can drop the
 /// rest of a body that the client does not take.
 pub const CLIENT_H2_PIECE_BYTES_MAX: usize = 16 * KIB;

@@ -39,6 +39,8 @@ pub(super) struct ConnectionActivity {
     moved: AtomicBool,
     /// True once a byte was written since the current request was complete.
     begun: AtomicBool,
+    /// True if hyper has asked for bytes since the last that the client sent, and got none.
+    starved: AtomicBool,
     /// True once the connection carries another protocol than HTTP.
     tunnel: AtomicBool,
     answers: AnswerHolds,
@@ -96,6 +98,7 @@ impl ConnectionActivity {
             flushes: AtomicU64::new(0),
             moved: AtomicBool::new(false),
             begun: AtomicBool::new(false),
+            starved: AtomicBool::new(false),
             tunnel: AtomicBool::new(false),
             answers: AnswerHolds::default(),
         }
@@ -113,6 +116,12 @@ impl ConnectionActivity {
         }
         self.inbound.store(inbound as u8, Relaxed);
         self.vouched.store(vouched, Relaxed);
+        self.starved.store(false, Relaxed);
+    }
+
+    /// Records that hyper asked for bytes and the client had sent none.
+    pub(super) fn starves(&self) {
+        self.starved.store(true, Relaxed);
     }
 
     /// Confirms every head: HTTP/2 frames are unambiguous.
@@ -228,6 +237,19 @@ impl ConnectionActivity {
             // connection as soon as no reader needs that body.
             NextBytes::Between | NextBytes::Body => ClientWait::Request,
         })
+    }
+
+    /// Returns whether the connection is between two requests, and hyper holds no byte of either.
+    ///
+    /// hyper asks the socket for bytes only once it has used those that it has, or when they are
+    /// too few for a head. Framing has seen no byte of a further head, so hyper holds at most the
+    /// empty lines that may precede one.
+    pub(super) fn is_resting(&self) -> bool {
+        self.waiting() == Some(ClientWait::Request)
+            && self.inbound() == NextBytes::Between
+            && self.starved.load(Relaxed)
+            && self.requests.load(Relaxed) == self.vouched.load(Relaxed)
+            && !self.is_tunnel()
     }
 
     /// Returns whether the client's time limit restarted since the last call.

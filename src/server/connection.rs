@@ -158,7 +158,10 @@ pub(super) async fn serve<S, H>(
     });
     match protocol {
         HttpProtocol::Http1 => http1::serve(exchange, stream, replay, guard, watch, &worker.shutdown).await,
-        HttpProtocol::Http2 => http2::serve(exchange, stream, replay, guard, watch, &worker.shutdown).await,
+        // The box keeps the larger state of HTTP/2 out of the connections of HTTP/1.1.
+        HttpProtocol::Http2 => {
+            Box::pin(http2::serve(exchange, stream, replay, guard, watch, &worker.shutdown)).await;
+        }
     }
 }
 

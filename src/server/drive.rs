@@ -33,6 +33,8 @@ pub(super) enum DriveEnd {
     Done(hyper::Result<()>),
     /// The client exceeded a time limit.
     Overdue(ClientWait),
+    /// The connection has been idle for a while, and hyper's state can be dropped. HTTP/1.1 only.
+    Idle,
 }
 
 /// Drives a connection until hyper finishes it or the client exceeds a time limit, and starts its
@@ -77,6 +79,10 @@ pub(super) async fn drive<C: DrivableConnection>(
             if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
                 return Poll::Ready(DriveEnd::Done(result));
             }
+        }
+        // Nothing has happened since hyper's poll, so no byte can be lost.
+        if overdue.is_pending() && watch.take_parkable() && !shutdown.has_begun() {
+            return Poll::Ready(DriveEnd::Idle);
         }
         overdue
     })

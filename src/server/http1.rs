@@ -19,11 +19,12 @@ use super::drive::{DrivableConnection, DriveEnd, drive};
 use super::framing::NextBytes;
 use super::io::WatchedSocket;
 use super::metrics::{ConnectionGuard, ConnectionRefusal, HttpProtocol};
+use super::parking::{ParkingEnd, park};
 use super::service::{BodyFailure, ConnectionExchange, Handler};
 use super::watch::ConnectionWatch;
 use crate::limits::{CLIENT_HEAD_BYTES_MAX, DRAIN_GRACE};
 
-/// Serves a connection until it is closed or becomes a tunnel.
+/// Serves a connection until it is closed or becomes a tunnel. While it is idle, it is parked.
 pub(super) async fn serve<S, H>(
     exchange: Rc<ConnectionExchange<H>>,
     stream: S,
@@ -35,14 +36,38 @@ pub(super) async fn serve<S, H>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let io = TokioIo::new(WatchedSocket::http1(stream, replay, Arc::clone(&exchange.activity), guard));
-    let calls = Rc::clone(&exchange);
+    let mut socket = WatchedSocket::http1(stream, replay, Arc::clone(&exchange.activity), guard);
+    loop {
+        // The box ends with hyper's state, which a parked connection does not have.
+        let Some(idle) = Box::pin(answer(&exchange, socket, &mut watch, shutdown)).await else { return };
+        socket = idle;
+        let _parked = exchange.metrics.parked();
+        if park(&mut socket, &mut watch, shutdown).await == ParkingEnd::Close {
+            return;
+        }
+    }
+}
+
+/// Answers requests until the connection ends, or is idle: then its socket is returned.
+async fn answer<S, H>(
+    exchange: &Rc<ConnectionExchange<H>>,
+    socket: WatchedSocket<S>,
+    watch: &mut ConnectionWatch,
+    shutdown: &Shutdown,
+) -> Option<WatchedSocket<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    let io = TokioIo::new(socket);
+    let calls = Rc::clone(exchange);
     let service = service_fn(move |request| calls.call(request));
     let mut connection = builder().serve_connection(io, service).with_upgrades();
 
-    let end = drive(&mut connection, &mut watch, shutdown, DRAIN_GRACE, |_| {}).await;
+    let end = drive(&mut connection, watch, shutdown, DRAIN_GRACE, |_| {}).await;
     let Some(parts) = connection.into_parts() else {
-        return exchange.activity.become_tunnel();
+        exchange.activity.become_tunnel();
+        return None;
     };
     let mut io = parts.io.into_inner();
     match end {
@@ -54,6 +79,12 @@ pub(super) async fn serve<S, H>(
         }
         DriveEnd::Overdue(ClientWait::Reader) => exchange.metrics.unread(HttpProtocol::Http1, 1),
         DriveEnd::Overdue(ClientWait::Opening | ClientWait::Request) => {}
+        DriveEnd::Idle if parts.read_buf.iter().all(|byte| matches!(byte, b'\r' | b'\n')) => {
+            return Some(io);
+        }
+        // hyper kept bytes that framing has no request for: the connection ends here, so that they
+        // are no part of another request.
+        DriveEnd::Idle => {}
         DriveEnd::Done(result) => {
             let refusal = result.as_ref().err().and_then(refusal);
             if let Some((refusal, status)) = refusal {
@@ -68,6 +99,7 @@ pub(super) async fn serve<S, H>(
             }
         }
     }
+    None
 }
 
 /// Returns hyper's settings. `watch.rs` enforces the time limits, so hyper gets no timer. The

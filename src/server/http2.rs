@@ -61,7 +61,7 @@ pub(super) async fn serve<S, H>(
 
     // GOAWAY names the last stream that gets a response, so the shutdown needs no grace.
     match drive(&mut connection, &mut watch, shutdown, Duration::ZERO, unread).await {
-        DriveEnd::Done(Ok(())) => {}
+        DriveEnd::Done(Ok(())) | DriveEnd::Idle => {}
         DriveEnd::Done(Err(error)) => {
             tracing::debug!(%error, peer = %exchange.peer.addr, "a client connection ended early");
         }

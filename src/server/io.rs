@@ -30,6 +30,10 @@ thread_local! {
     static GATHERED: RefCell<[u8; CLIENT_GATHERED_BYTES_MAX]> = const { RefCell::new([0; CLIENT_GATHERED_BYTES_MAX]) };
 }
 
+/// Bytes that end the parking of a connection. They are read into the stack, and are as many as a
+/// small head has.
+const PARKED_READ_BYTES: usize = 512;
+
 /// A socket that hyper reads and writes while the server observes it.
 pub(super) struct WatchedSocket<S> {
     stream: S,
@@ -126,6 +130,10 @@ impl<S> WatchedSocket<S> {
                 None => {
                     buf.put_slice(&part);
                     self.replay.advance(part.len());
+                    if self.replay.is_empty() {
+                        // An empty slice would keep its memory for as long as the connection lives.
+                        self.replay = Bytes::new();
+                    }
                 }
                 Some(ByteRepair { at, text }) => {
                     buf.put_slice(&part.slice(..at));
@@ -135,6 +143,21 @@ impl<S> WatchedSocket<S> {
             }
         }
         Ok(())
+    }
+
+    /// Waits for bytes of a client whose connection is parked. hyper reads them next. Returns their
+    /// number, which is 0 once the client has closed its sending side.
+    pub(super) fn poll_parked(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let mut first = [0; PARKED_READ_BYTES];
+        let mut buf = ReadBuf::new(&mut first);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+        let read = buf.filled();
+        self.guard.received(read.len());
+        self.replay = Bytes::copy_from_slice(read);
+        Poll::Ready(Ok(read.len()))
     }
 
     /// Counts the bytes of these pieces that the socket accepted.
@@ -178,7 +201,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedSocket<S> {
             return Poll::Ready(this.pass_replay(buf));
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buf) else {
+            this.activity.starves();
+            return Poll::Pending;
+        };
+        read?;
         let read = buf.filled().get(before..).unwrap_or_default();
         this.guard.received(read.len());
         if read.is_empty() && this.framing.is_some() {

@@ -41,6 +41,7 @@ crate::labels! {
 #[derive(Clone)]
 pub(super) struct Metrics {
     open: Gauge,
+    parked: Gauge,
     accepted: Counter,
     accept_failures: Counter,
     spoken: Counters<HttpProtocol>,
@@ -58,6 +59,10 @@ impl Metrics {
     pub(super) fn new(registry: &Registry) -> Self {
         Self {
             open: registry.gauge("cachewarp_client_connections_open", "Client connections open now."),
+            parked: registry.gauge(
+                "cachewarp_client_connections_parked",
+                "Open client connections of HTTP/1.1 that are idle and hold no buffers.",
+            ),
             accepted: registry
                 .counter("cachewarp_client_connections_accepted", "Client connections accepted."),
             accept_failures: registry.counter(
@@ -113,6 +118,12 @@ impl Metrics {
             _permit: permit,
             address_permit,
         }
+    }
+
+    /// Counts a connection as parked until the guard is dropped.
+    pub(super) fn parked(&self) -> ParkedGuard {
+        self.parked.add(1);
+        ParkedGuard(self.parked.clone())
     }
 
     /// Counts a connection that the server could not accept.
@@ -177,6 +188,15 @@ impl ConnectionGuard {
         if streams > 0 {
             self.malformed_streams.add(streams);
         }
+    }
+}
+
+/// A guard that counts one connection as parked.
+pub(super) struct ParkedGuard(Gauge);
+
+impl Drop for ParkedGuard {
+    fn drop(&mut self) {
+        self.0.add(-1);
     }
 }
 

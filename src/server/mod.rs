@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! listener ──► serve ──► connection ──► (proxied) ──► (handshake) ──► http1 | http2 ──► service ──► Handler
-//!                            │              │                │
+//!                            │              │                │  ▲
+//!                            │              │                │  └─► parking
 //!                          watch ◄────── activity ◄──────────┤
 //!                            ▲              ▲                ▼
 //!                          pace   io ──► framing          streams
@@ -27,6 +28,7 @@ mod metrics;
 mod options;
 mod pace;
 mod panics;
+mod parking;
 mod proxied;
 pub mod proxy_header;
 mod sent_frames;

@@ -3,6 +3,7 @@
 mod drain;
 mod http1;
 mod http2;
+mod parking;
 mod refusals;
 mod stage;
 mod time_limits;

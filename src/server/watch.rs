@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::activity::{ClientWait, ConnectionActivity, Output};
 use super::pace::{PaceAllowance, ReaderPace};
 use super::streams::UnfinishedStreams;
-use crate::limits::CLIENT_PACE_SAMPLES;
+use crate::limits::{CLIENT_PACE_SAMPLES, CLIENT_PARK_AFTER};
 
 /// The time limits of a client.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +66,8 @@ pub(super) struct ConnectionWatch {
     streams: Option<Rc<UnfinishedStreams>>,
     /// Number of ended streams that are not reported yet.
     ended: usize,
+    /// Whether the connection has just been found idle for [`CLIENT_PARK_AFTER`].
+    is_parkable: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,6 +93,7 @@ impl ConnectionWatch {
             allowance: PaceAllowance::new(limits.body),
             streams: None,
             ended: 0,
+            is_parkable: false,
         }
     }
 
@@ -105,11 +108,20 @@ impl ConnectionWatch {
         std::mem::take(&mut self.ended)
     }
 
+    /// Returns whether the last poll found the connection idle for [`CLIENT_PARK_AFTER`]. The timer
+    /// of the limits finds it when it fires, so a busy connection pays nothing for the question.
+    pub(super) fn take_parkable(&mut self) -> bool {
+        std::mem::take(&mut self.is_parkable)
+    }
+
     /// Completes when the client exceeds a limit, with the event that it missed, or when one of its
     /// answers is cut.
     ///
     /// All polls must come from one task.
     pub(super) fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<ClientWait> {
+        // A parked connection does not take it, and it must not outlast this poll: hyper may have a
+        // request at the next one.
+        self.is_parkable = false;
         if self.activity.answers().poll_cut(cx) {
             return Poll::Ready(ClientWait::Reader);
         }
@@ -135,6 +147,12 @@ impl ConnectionWatch {
             let next_sample = now + self.limits.sample();
             match due {
                 Some((waiting, at)) if at <= now => return Poll::Ready(waiting),
+                Some((_, at)) if self.activity.is_resting() => {
+                    let parks_at = self.since + CLIENT_PARK_AFTER;
+                    self.is_parkable = parks_at <= now;
+                    let next = if self.is_parkable { next_sample } else { parks_at.min(next_sample) };
+                    self.set(at.min(next));
+                }
                 Some((_, at)) => self.set(at.min(next_sample)),
                 // The server is at work; a limit that begins meanwhile cannot end before this.
                 None => self.set(next_sample.min(now + self.limits.head.min(self.limits.idle))),

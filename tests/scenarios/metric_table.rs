@@ -61,6 +61,10 @@ pub(crate) const GROUPS: &[(&str, &[(&str, &str)])] = &[
                 "Near `max_connections`, new clients wait in the kernel's queue.",
             ),
             (
+                "cachewarp_client_connections_parked",
+                "Nearly all open ones: clients keep more connections than they use.",
+            ),
+            (
                 "cachewarp_client_connections_accepted",
                 "Many connections for few requests: clients do not keep connections open.",
             ),

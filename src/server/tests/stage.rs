@@ -39,7 +39,7 @@ pub(super) fn dialogue(script: impl Future<Output = ()>) {
 pub(super) const BIG: usize = 8 << 20;
 
 /// The test handler. Paths: `/wait`, `/panic`, `/panic-later`, `/panic-body`, `/echo`, `/big`,
-/// `/upgrade`; all others answer `hello`.
+/// `/early`, `/upgrade`; all others answer `hello`.
 pub(super) struct TestHandler {
     /// A permit for each `/wait` that has arrived.
     pub(super) arrived: Semaphore,
@@ -133,6 +133,14 @@ impl Handler for TestHandler {
             "/panic-body" => HandlerReply::Ready(Response::new(TestBodyStep::Panic)),
             "/upgrade" => HandlerReply::Ready(upgrade(request)),
             "/big" => HandlerReply::Ready(Response::new(TestBodyStep::Bytes(Bytes::from(vec![b'x'; BIG])))),
+            "/early" => {
+                spawn_local(async move {
+                    take(&self.released).await;
+                    let content = request.into_body().collect().await.unwrap().to_bytes();
+                    self.arrived.add_permits(content.len());
+                });
+                HandlerReply::Ready(Response::new(TestBodyStep::Bytes(Bytes::from_static(b"hello"))))
+            }
             "/panic-later" | "/wait" | "/echo" => {
                 HandlerReply::working(
                     async move { Response::new(TestBodyStep::Bytes(self.work(request).await)) },

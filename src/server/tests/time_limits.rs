@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::Semaphore;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::Instant;
@@ -22,27 +22,37 @@ use crate::server::{ConnectionPeer, Shutdown};
 use crate::telemetry::Registry;
 use crate::tls::ClientCertificate;
 
-const HEAD: u64 = 5;
-const IDLE: u64 = 60;
-const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+pub(super) const HEAD: u64 = 5;
+pub(super) const IDLE: u64 = 60;
+pub(super) const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// Connects through a wire that holds `wire` bytes.
 fn connect(app: &Rc<TestHandler>, wire: usize) -> DuplexStream {
     let (client, server) = duplex(wire);
+    let body = Duration::from_secs(100 * IDLE);
+    spawn_local(serve_wire(app, server, body, &Registry::new(), Shutdown::new()));
+    client
+}
+
+/// Serves one connection within the limits of these tests, and this limit of a client that reads
+/// nothing.
+pub(super) fn serve_wire<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    app: &Rc<TestHandler>,
+    server: S,
+    body: Duration,
+    registry: &Registry,
+    shutdown: Shutdown,
+) -> impl Future<Output = ()> + use<S> {
     let worker = WorkerContext {
         handler: Rc::clone(app),
-        limits: ClientTimeouts {
-            head: Duration::from_secs(HEAD),
-            idle: Duration::from_secs(IDLE),
-            body: Duration::from_secs(100 * IDLE),
-        },
+        limits: ClientTimeouts { head: Duration::from_secs(HEAD), idle: Duration::from_secs(IDLE), body },
         handshakes: None,
-        metrics: Metrics::new(&Registry::new()),
+        metrics: Metrics::new(registry),
         recorder: None,
         tracer: None,
         proxied: None,
         request_ids: None,
-        shutdown: Shutdown::new(),
+        shutdown,
     };
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
     let guard = worker
@@ -55,8 +65,7 @@ fn connect(app: &Rc<TestHandler>, wire: usize) -> DuplexStream {
     };
     let activity = Arc::new(ConnectionActivity::new());
     let peer = ConnectedClient { peer, guard, negotiated: None };
-    spawn_local(serve(Rc::new(worker), server, peer, activity));
-    client
+    serve(Rc::new(worker), server, peer, activity)
 }
 
 /// Reads to the end. Returns the text, and the seconds until the server closed its sending side.
