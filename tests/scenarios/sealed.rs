@@ -162,7 +162,11 @@ fn a_dump_of_redis_shows_nothing_of_url_header_or_body() {
             until("the response to be stored", || get().cache_status().contains("hit"));
         }
         until("the values to be in Redis", || redis.keys().len() >= 7);
-        assert_eq!(purge(&proxy, r#"{"tag":"tag-of-the-request"}"#).status, 200);
+        for order in
+            [r#"{"tag":"tag-of-the-request"}"#, r#"{"prefix":"http://test/path-of-the-request/below"}"#]
+        {
+            assert_eq!(purge(&proxy, order).status, 200);
+        }
         let dump = dump(&redis);
         let shown: Vec<_> = markers
             .iter()
@@ -174,6 +178,32 @@ fn a_dump_of_redis_shows_nothing_of_url_header_or_body() {
         assert_eq!(shown.is_empty(), is_sealed, "{shown:?}");
         drop(proxy);
     }
+}
+
+#[test]
+fn a_sealed_prefix_is_a_purge_by_prefix_or_of_everything() {
+    let (origin, redis) = (Origin::start(), Redis::start());
+    let [purging, opening, other] = [&LINES[..1], &LINES[..], &LINES[1..]].map(KeyFile::of);
+    let nodes = [&purging, &opening, &other].map(|keys| start(&origin, &redis, Some(keys), &[]));
+    for path in ["/a/1", "/b"] {
+        origin.answer(path, cacheable("{}"));
+    }
+    // Each node reads the entries that a node with its own keys has stored.
+    let store = |node: &Proxy| {
+        for path in ["/a/1", "/b"] {
+            until("the response to be stored", || is_hit(node, path));
+        }
+    };
+    let purge = || purge(&nodes[0], r#"{"prefix":"http://test/a/"}"#).status;
+    store(&nodes[0]);
+    assert_eq!(purge(), 202, "the nodes have other keys");
+    for node in &nodes[..2] {
+        assert!(is_hit(node, "/b"), "another prefix");
+    }
+    assert!(!is_hit(&nodes[1], "/a/1"));
+    store(&nodes[2]);
+    assert_eq!(purge(), 202);
+    assert!(!is_hit(&nodes[2], "/b"), "the node cannot open the prefix");
 }
 
 #[test]

@@ -3,7 +3,12 @@
 //! ```text
 //! 1 <epoch> <count> <soft> <at>
 //! <count> <h|s> <at> <scheme://authority/path>   one line for each purge by prefix
+//! <count> <h|s> <at> sealed:<base64>             the same, of a node with keys
 //! ```
+//!
+//! A sealed prefix has no common beginning with another one, so the script replaces too many of
+//! them by a purge of everything. A node that cannot open a prefix takes its line for a purge of
+//! everything.
 //!
 //! `soft` and the first `at` are the count at the last soft purge of everything, and its time (ms).
 //! The log is one value, changed by one script (`scripts.rs`), so Redis loses it as a whole or not
@@ -21,6 +26,9 @@ use crate::store::purge::names::{PurgeScope, PurgeStrength, UrlPrefix};
 use crate::store::purge::prefixes::closest;
 use crate::time::Timestamp;
 
+/// The beginning of a sealed prefix.
+pub(in crate::store) const SEALED_PREFIX: &str = "sealed:";
+
 /// The purge log of the fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PurgeLog {
@@ -28,6 +36,8 @@ pub struct PurgeLog {
     /// The count at the last soft purge of everything, and its time.
     soft: (u64, Timestamp),
     prefixes: Vec<PrefixPurge>,
+    /// The count at the last purge by a prefix that this node cannot open, or 0.
+    unopened: u64,
 }
 
 /// A purge by prefix.
@@ -78,11 +88,20 @@ impl PurgeLog {
             generation: PurgeGeneration { epoch: fastrand::u64(1..), count: 0 },
             soft: (0, Timestamp::EPOCH),
             prefixes: Vec::new(),
+            unopened: 0,
         }
     }
 
     /// Parses the value in Redis; returns `None` if CacheWarp did not write it.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
+        Self::parse_sealed(bytes, |_| None)
+    }
+
+    /// Parses the value in Redis, of which `open` opens sealed prefixes.
+    pub(in crate::store) fn parse_sealed(
+        bytes: &[u8],
+        open: impl Fn(&str) -> Option<UrlPrefix>,
+    ) -> Option<Self> {
         let mut lines = std::str::from_utf8(bytes).ok()?.lines();
         let mut words = lines.next()?.split(' ');
         if words.next()? != "1" {
@@ -91,18 +110,25 @@ impl PurgeLog {
         let epoch = u64::from_str_radix(words.next()?, 16).ok().filter(|epoch| *epoch != 0)?;
         let mut number = || words.next()?.parse().ok();
         let (count, soft, at) = (number()?, number()?, number()?);
-        let prefixes = lines.take(PREFIXES_MAX).map(PrefixPurge::parse).collect::<Option<_>>()?;
+        let (mut prefixes, mut unopened) = (Vec::new(), 0);
+        for line in lines.take(PREFIXES_MAX) {
+            match PrefixPurge::parse(line, &open)? {
+                LoggedPrefix::Purge(purge) => prefixes.push(purge),
+                LoggedPrefix::Unopened(count) => unopened = count.max(unopened),
+            }
+        }
         Some(Self {
             generation: PurgeGeneration { epoch, count },
             soft: (soft, Timestamp::from_millis(at)),
             prefixes,
+            unopened,
         })
     }
 
     /// Returns the effect of later purges on an entry of this target that was fetched at
     /// `generation`. The log does not cover tags.
     pub(in crate::store) fn judge(&self, generation: PurgeGeneration, target: &Target) -> PurgeStatus {
-        if generation.epoch != self.generation.epoch {
+        if generation.epoch != self.generation.epoch || self.unopened > generation.count {
             return PurgeStatus::Purged;
         }
         let mut status =
@@ -182,8 +208,12 @@ pub(in crate::store) fn new_epoch() -> Bytes {
 /// The stored form in Redis.
 impl fmt::Display for PurgeLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { generation: PurgeGeneration { epoch, count }, soft: (soft, at), prefixes } = self;
+        let Self { generation: PurgeGeneration { epoch, count }, soft: (soft, at), prefixes, unopened } =
+            self;
         writeln!(f, "1 {epoch:016x} {count} {soft} {}", at.as_millis())?;
+        if *unopened > 0 {
+            writeln!(f, "{unopened} h 0 {SEALED_PREFIX}")?;
+        }
         prefixes.iter().try_for_each(|purge| writeln!(f, "{purge}"))
     }
 }
@@ -195,8 +225,15 @@ impl fmt::Display for PrefixPurge {
     }
 }
 
+/// A line of a purge by prefix.
+enum LoggedPrefix {
+    Purge(PrefixPurge),
+    /// A purge at this count whose prefix this node cannot open.
+    Unopened(u64),
+}
+
 impl PrefixPurge {
-    fn parse(line: &str) -> Option<Self> {
+    fn parse(line: &str, open: impl Fn(&str) -> Option<UrlPrefix>) -> Option<LoggedPrefix> {
         let mut words = line.splitn(4, ' ');
         let count = words.next()?.parse().ok()?;
         let strength = match words.next()? {
@@ -205,7 +242,15 @@ impl PrefixPurge {
             _ => return None,
         };
         let at = Timestamp::from_millis(words.next()?.parse().ok()?);
-        Some(Self { count, strength, at, prefix: UrlPrefix::parse(words.next()?).ok()? })
+        let text = words.next()?;
+        let prefix = match text.strip_prefix(SEALED_PREFIX) {
+            None => UrlPrefix::parse(text).ok()?,
+            Some(sealed) => match open(sealed) {
+                Some(prefix) => prefix,
+                None => return Some(LoggedPrefix::Unopened(count)),
+            },
+        };
+        Some(LoggedPrefix::Purge(Self { count, strength, at, prefix }))
     }
 }
 
@@ -285,6 +330,20 @@ mod tests {
             assert_eq!(log.judge(at(count), &target(path)), status, "{path} {count}");
         }
         assert_eq!(log.judge(PurgeGeneration { epoch: 254, count: 7 }, &target("/n")), PurgeStatus::Purged);
+    }
+
+    #[test]
+    fn a_prefix_that_does_not_open_covers_everything() {
+        let text = b"1 00000000000000ff 7 0 0\n5 s 800 sealed:QQ\n6 h 800 http://a/x\n";
+        let at = |count| PurgeGeneration { epoch: 255, count };
+        let unopened = PurgeLog::parse(text).unwrap();
+        assert_eq!(unopened.judge(at(4), &target("/n")), PurgeStatus::Purged);
+        assert_eq!(unopened.judge(at(5), &target("/n")), PurgeStatus::Valid);
+        assert_eq!(PurgeLog::parse(unopened.to_string().as_bytes()), Some(unopened));
+        let open = |sealed: &str| (sealed == "QQ").then(|| prefix("http://a/y"));
+        let opened = PurgeLog::parse_sealed(text, open).unwrap();
+        assert_eq!(opened.judge(at(4), &target("/n")), PurgeStatus::Valid);
+        assert_eq!(opened.judge(at(4), &target("/y1")), PurgeStatus::Stale(Timestamp::from_millis(800)));
     }
 
     #[test]

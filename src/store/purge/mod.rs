@@ -15,6 +15,7 @@ pub(super) mod query;
 pub(super) mod read;
 pub(super) mod repeat;
 pub(super) mod runs;
+mod sealed_prefix;
 pub(super) mod state;
 pub(super) mod tag_changes;
 mod unless_held;

@@ -41,7 +41,7 @@ impl StoreShared {
         let name = self.log_name();
         let get = Command::Get { key: &name };
         let (mut reply, mut version) = redis.read(&get).await?;
-        if parse_log(&reply).is_none() {
+        if parse_log(self, &reply).is_none() {
             let created = [new_epoch(), decimal(millis(PURGE_LOG_KEPT)), Bytes::from_static(b"look")];
             let (created, read) = match PURGE_LOG.run_and_read(redis, &name, &created, &get).await {
                 // The server refuses scripts. Reading and setting are two steps, so of two new
@@ -60,7 +60,7 @@ impl StoreShared {
             created?;
             (reply, version) = read?;
         }
-        let log = parse_log(&reply).ok_or(CommandError::Malformed)?;
+        let log = parse_log(self, &reply).ok_or(CommandError::Malformed)?;
         Ok((log, version))
     }
 
@@ -133,6 +133,6 @@ impl StoreShared {
     }
 }
 
-fn parse_log(reply: &Reply) -> Option<PurgeLog> {
-    if let Reply::Bulk(bytes) = reply { PurgeLog::parse(bytes) } else { None }
+fn parse_log(shared: &StoreShared, reply: &Reply) -> Option<PurgeLog> {
+    if let Reply::Bulk(bytes) = reply { shared.parse_log(bytes) } else { None }
 }

@@ -134,7 +134,11 @@ impl PurgeWriter<'_> {
         let (what, strength, prefix) = match purge {
             BulkPurge::Counted => ("tag", PurgeStrength::Hard, String::new()),
             BulkPurge::All(strength) => ("all", strength, String::new()),
-            BulkPurge::Prefix(prefix, strength) => ("prefix", strength, prefix.to_string()),
+            BulkPurge::Prefix(prefix, strength) => match self.shared.logged_prefix(&prefix) {
+                Some(text) => ("prefix", strength, text),
+                // The prefix cannot be sealed, and must not be shown.
+                None => ("all", strength, String::new()),
+            },
         };
         let arguments = [
             new_epoch(),
@@ -147,7 +151,7 @@ impl PurgeWriter<'_> {
             decimal(PREFIXES_MAX as u64),
         ];
         let moved = PURGE_LOG.run(self.redis, &self.shared.log_name(), &arguments).await?;
-        let log = if let Reply::Bulk(value) = &moved { PurgeLog::parse(value) } else { None };
+        let log = if let Reply::Bulk(value) = &moved { self.shared.parse_log(value) } else { None };
         log.ok_or(PurgeError::Foreign)
     }
 
