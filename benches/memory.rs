@@ -63,6 +63,7 @@ fn bench(c: &mut Criterion) {
         warm_keys: 0,
         node_name: "node".to_owned(),
         entry_keys: cachewarp::sealing::SharedSealKeys::default(),
+        name_key: cachewarp::key::NameKey::default(),
         compression: cachewarp::entry::CompressionPolicy::Off,
         registered_name: "node".to_owned(),
     };

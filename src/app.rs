@@ -102,7 +102,7 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
     }
     let tls = tls.zip(tls_options).map(|(listener, options)| ReloadableTls::new(listener, options));
     let switch = RoutesSwitch::new(routes.clone(), workers.len(), store.body_bytes_max);
-    let keys = ReloadableKeys::new(store.entry_keys.clone());
+    let keys = ReloadableKeys::new(store.entry_keys.clone(), store.name_key.clone());
     let parts = ReloadableParts::new(tls, access.token.clone(), keys, switch.clone(), requests);
     let liveness = Liveness::of(workers.len());
     let shared = ProcessShared {

@@ -15,9 +15,13 @@
 //! its queries      H( "cw-query-1"  len scheme  len authority  len target )
 //! one variant      H( "cw-var-1"  whole (32)  nonce (8)  { len name  len value }* )
 //! ```
+//!
+//! With a [`NameKey`], the first two are keyed hashes. A reader of Redis sees half of a digest, and
+//! cannot compute the third one without the whole.
 
 mod cache_key;
 mod hasher;
+mod name_key;
 mod origin;
 mod query;
 mod rules;
@@ -28,6 +32,7 @@ mod tests;
 
 pub use cache_key::CacheKey;
 pub use hasher::{DIGEST_BYTES, FieldHasher};
+pub use name_key::{MAC_BYTES, NameKey};
 pub use origin::OriginBase;
 pub use query::{QueryFilter, QueryNames, QueryOrder, QueryRules};
 pub use rules::KeyRules;

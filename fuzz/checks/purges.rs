@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cachewarp::key::{CacheKey, Target};
+use cachewarp::key::{CacheKey, NameKey, Target};
 use cachewarp::limits::PURGE_NAMES_MAX;
 use cachewarp::purge::{PurgeName, PurgeOutcome, read};
 use cachewarp::store::{PurgeResult, PurgeScope};
@@ -18,7 +18,8 @@ pub(crate) fn purge(data: &[u8]) {
     };
     assert!((1..=PURGE_NAMES_MAX).contains(&order.named.len()));
     assert!(matches!(serde_json::from_str(&text), Ok(Value::Object(_))), "an order is an object");
-    let scopes = order.scopes(|target| [CacheKey::of(target), CacheKey::of_queries(target)]);
+    let scopes =
+        order.scopes(|target| [CacheKey::of(target), CacheKey::of_queries(target, &NameKey::default())]);
     for named in &order.named {
         if let PurgeName::Url(target) = named {
             assert_eq!(

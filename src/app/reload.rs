@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 use super::routes_switch::RoutesSwitch;
 use crate::admin::{ReloadOutcome, ReloadRequest};
 use crate::config::Settings;
+use crate::key::NameKey;
 use crate::sealing::{SealKeys, SharedSealKeys};
 use crate::secret::SharedSecret;
 use crate::telemetry::log::LogFilter;
@@ -66,18 +67,27 @@ impl ReloadableTls {
 /// The keys that seal the entries in Redis, with the state of their file when it was read.
 pub(super) struct ReloadableKeys {
     keys: SharedSealKeys,
+    /// The key of names, which stays.
+    name_key: NameKey,
     file: Option<FileStamp>,
 }
 
 impl ReloadableKeys {
-    pub(super) fn new(keys: SharedSealKeys) -> Self {
+    pub(super) fn new(keys: SharedSealKeys, name_key: NameKey) -> Self {
         let file = keys.file().as_ref().map(stamp);
-        Self { keys, file }
+        Self { keys, name_key, file }
     }
 
     /// Returns the keys of new settings, if there is a key file. It is neither added nor removed
     /// while the process runs: its nodes would not read their own entries.
-    fn prepare(&self, new: &SharedSealKeys) -> Result<Option<(PathBuf, Arc<SealKeys>)>, String> {
+    fn prepare(
+        &self,
+        new: &SharedSealKeys,
+        name_key: &NameKey,
+    ) -> Result<Option<(PathBuf, Arc<SealKeys>)>, String> {
+        if *name_key != self.name_key {
+            return Err("the key of name_key_file was changed, which needs a restart".to_owned());
+        }
         match (self.keys.file(), new.file().zip(new.get())) {
             (Some(_), Some(new)) => Ok(Some(new)),
             (None, None) => Ok(None),
@@ -171,7 +181,7 @@ impl ReloadableParts {
             }
             (None, None) => None,
         };
-        let keys = self.keys.prepare(&settings.store.entry_keys)?;
+        let keys = self.keys.prepare(&settings.store.entry_keys, &settings.store.name_key)?;
         // The settings were checked, so this is the last step that can fail, and it never does.
         source.log.set(&settings.log.filter).map_err(|error| error.to_string())?;
         parts.push("log_level");

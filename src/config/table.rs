@@ -213,6 +213,8 @@ settings! {
             "Redis Stream whose messages are purge orders, by its exact name, without `redis_key_prefix`: `XADD cachewarp:purges * tag account:17`. One node of each namespace takes each message, purges on every node and acknowledges it. `off` reads none.";
         EntryKeyFile "entry_key_file" ValueForm::File, "",
             "File with the keys that seal the entries in Redis (AES-256-GCM-SIV): a line `id:key` each, with a key from `openssl rand -base64 32`. The first key seals, and all open. The file is read again when it changes; nodes with other keys do not confirm purges.";
+        NameKeyFile "name_key_file" ValueForm::File, "",
+            "File with the key of the names in Redis and of the messages between nodes: one line `id:key`, as in `entry_key_file`, which it needs. Redis then shows no hash of a URL or a tag that a reader could guess. A change needs a restart of all nodes and empties the cache; nodes with other keys do not confirm purges.";
         EntryCompression "entry_compression" ValueForm::Choice("zstd|off"), "zstd",
             "Compression of entries in Redis: zstd at level 1, from 1 KiB on, if it saves a tenth. Memory holds the response as it is served.";
         NodeName "node_name" ValueForm::Text, "node",

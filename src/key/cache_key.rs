@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::key::hasher::{DIGEST_BYTES, FieldHasher};
+use crate::key::name_key::NameKey;
 use crate::key::target::Target;
 
 /// Separates keys of this layout from any other use of the hash.
@@ -19,19 +20,24 @@ const NAME_DIGEST_BYTES: usize = 16;
 pub struct CacheKey([u8; DIGEST_BYTES]);
 
 impl CacheKey {
-    /// Computes the key of a whole resource.
+    /// Computes the key of a whole resource, without a key of names.
     pub fn of(target: &Target) -> Self {
-        Self::within(KEY_DOMAIN, target)
+        Self::of_resource(target, &NameKey::default())
+    }
+
+    /// Computes the key of a whole resource.
+    pub fn of_resource(target: &Target, name_key: &NameKey) -> Self {
+        Self::within(KEY_DOMAIN, target, name_key)
     }
 
     /// Computes the key of the responses to `QUERY` requests for a target. Each of them is a
     /// variant, selected by its content.
-    pub fn of_queries(target: &Target) -> Self {
-        Self::within(QUERY_DOMAIN, target)
+    pub fn of_queries(target: &Target, name_key: &NameKey) -> Self {
+        Self::within(QUERY_DOMAIN, target, name_key)
     }
 
-    fn within(domain: &[u8], target: &Target) -> Self {
-        let mut hash = FieldHasher::new(domain);
+    fn within(domain: &[u8], target: &Target, name_key: &NameKey) -> Self {
+        let mut hash = FieldHasher::keyed(domain, name_key);
         hash.field(target.scheme.as_str().as_bytes());
         hash.field(target.authority.as_str().as_bytes());
         hash.field(target.path_and_query.as_str().as_bytes());
@@ -108,6 +114,9 @@ mod tests {
             let target = Target::of_url(&format!("http://a.test{path}")).unwrap();
             let expected = CacheKey(*blake3::hash(&message).as_bytes());
             assert_eq!(CacheKey::of(&target), expected, "{length}");
+            let name_key = NameKey::new(&[7; 32]);
+            let expected = CacheKey(*name_key.hash(&message).as_bytes());
+            assert_eq!(CacheKey::of_resource(&target, &name_key), expected, "{length}");
         }
     }
 }

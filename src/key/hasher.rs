@@ -1,5 +1,7 @@
 //! The hash behind cache keys: BLAKE3 over length-prefixed fields.
 
+use crate::key::name_key::NameKey;
+
 /// Bytes of a key's digest.
 pub const DIGEST_BYTES: usize = 32;
 
@@ -11,7 +13,9 @@ pub(super) const GATHERED_BYTES: usize = 256;
 ///
 /// It gathers the fields and hashes them in one call: an incremental hasher has two kilobytes of
 /// state, too much for messages of a hundred bytes. It is used only for longer messages.
-pub struct FieldHasher {
+pub struct FieldHasher<'k> {
+    /// The key of the hash, if it may have one.
+    key: Option<&'k NameKey>,
     gathered: [u8; GATHERED_BYTES],
     /// Number of gathered bytes.
     filled: usize,
@@ -20,10 +24,21 @@ pub struct FieldHasher {
     hasher: Option<Box<blake3::Hasher>>,
 }
 
-impl FieldHasher {
+impl FieldHasher<'static> {
     /// Begins a message. The domain separates it from every other use of the hash.
     pub fn new(domain: &[u8]) -> Self {
-        let mut fields = Self { gathered: [0; GATHERED_BYTES], filled: 0, hasher: None };
+        Self::begin(domain, None)
+    }
+}
+
+impl<'k> FieldHasher<'k> {
+    /// Begins a message that names a value in Redis.
+    pub fn keyed(domain: &[u8], key: &'k NameKey) -> Self {
+        Self::begin(domain, Some(key))
+    }
+
+    fn begin(domain: &[u8], key: Option<&'k NameKey>) -> Self {
+        let mut fields = Self { key, gathered: [0; GATHERED_BYTES], filled: 0, hasher: None };
         fields.add(domain);
         fields
     }
@@ -50,7 +65,10 @@ impl FieldHasher {
             self.filled += bytes.len();
             return;
         }
-        let mut hasher = self.hasher.take().unwrap_or_default();
+        let mut hasher = self
+            .hasher
+            .take()
+            .unwrap_or_else(|| Box::new(self.key.map_or_else(blake3::Hasher::new, NameKey::hasher)));
         hasher.update(self.gathered());
         hasher.update(bytes);
         self.hasher = Some(hasher);
@@ -64,7 +82,10 @@ impl FieldHasher {
     /// Returns the digest of all fields.
     pub fn finish(&mut self) -> [u8; DIGEST_BYTES] {
         let digest = match self.hasher.take() {
-            None => blake3::hash(self.gathered()),
+            None => match self.key {
+                None => blake3::hash(self.gathered()),
+                Some(key) => key.hash(self.gathered()),
+            },
             Some(mut hasher) => hasher.update(self.gathered()).finalize(),
         };
         *digest.as_bytes()

@@ -4,6 +4,7 @@ use http::header::HeaderName;
 use http::uri::PathAndQuery;
 
 use crate::key::cache_key::CacheKey;
+use crate::key::name_key::NameKey;
 use crate::key::query::QueryRules;
 use crate::key::target::Target;
 
@@ -14,6 +15,7 @@ pub struct KeyRules {
     headers: Vec<HeaderName>,
     query: Option<QueryRules>,
     retrieval: KeyedRetrieval,
+    name_key: NameKey,
 }
 
 /// The requests that have a key.
@@ -28,8 +30,8 @@ enum KeyedRetrieval {
 
 impl KeyRules {
     /// Returns the rules with these request fields in every key.
-    pub fn new(headers: Vec<HeaderName>) -> Self {
-        Self { headers, query: None, retrieval: KeyedRetrieval::Get }
+    pub fn new(headers: Vec<HeaderName>, name_key: NameKey) -> Self {
+        Self { headers, query: None, retrieval: KeyedRetrieval::Get, name_key }
     }
 
     /// Returns the rules with more request fields in every key, and with rules for the query.
@@ -37,7 +39,7 @@ impl KeyRules {
     pub fn with(&self, headers: &[HeaderName], query: Option<QueryRules>) -> Self {
         let mut all = self.headers.clone();
         all.extend(headers.iter().filter(|name| !self.headers.contains(name)).cloned());
-        Self { headers: all, query, retrieval: self.retrieval }
+        Self { headers: all, query, retrieval: self.retrieval, name_key: self.name_key.clone() }
     }
 
     /// Returns the same rules for `QUERY` requests. `content` names the field with the digest of a
@@ -45,7 +47,12 @@ impl KeyRules {
     #[must_use]
     pub fn for_queries(&self, content: HeaderName) -> Self {
         let headers = [&[content], &self.headers[..]].concat();
-        Self { headers, query: self.query.clone(), retrieval: KeyedRetrieval::Query }
+        Self { headers, retrieval: KeyedRetrieval::Query, ..self.clone() }
+    }
+
+    /// Returns the key of names, which the digests of tags have too.
+    pub fn name_key(&self) -> &NameKey {
+        &self.name_key
     }
 
     /// Returns the request fields that are part of every key.
@@ -76,8 +83,8 @@ impl KeyRules {
 
     fn key(&self, target: &Target) -> CacheKey {
         match self.retrieval {
-            KeyedRetrieval::Get => CacheKey::of(target),
-            KeyedRetrieval::Query => CacheKey::of_queries(target),
+            KeyedRetrieval::Get => CacheKey::of_resource(target, &self.name_key),
+            KeyedRetrieval::Query => CacheKey::of_queries(target, &self.name_key),
         }
     }
 

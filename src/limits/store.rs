@@ -90,6 +90,9 @@ pub const PREFIXES_MAX: usize = 64;
 /// Purges of one resource, tag or group that Redis has not yet accepted and that a node remembers
 /// and repeats one by one. Beyond it, a purge of everything replaces them.
 pub const LOCAL_PURGES_MAX: usize = 4096;
+/// Hard purges of single keys that a process with `entry_key_file` remembers, so that no other
+/// client of Redis can undo them: 6 MiB at most.
+pub const PURGED_KEYS_REMEMBERED: usize = 64 * 1024;
 /// Pending purges that a node repeats in one round.
 pub const PURGES_REPEATED_TOGETHER: usize = 64;
 

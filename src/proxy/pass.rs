@@ -75,7 +75,7 @@ pub(super) async fn answer(
             remove(proxy, &changed).await;
             let storable = match storable {
                 Some((facts, permit)) => {
-                    proxy.store.replace_by_own(permit).await.map(|permit| (facts, permit))
+                    proxy.store.replace_by_own(permit, facts.received).await.map(|permit| (facts, permit))
                 }
                 None => None,
             };

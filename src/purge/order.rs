@@ -99,6 +99,7 @@ fn by_both_schemes(target: &Target) -> impl Iterator<Item = Target> + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::NameKey;
     use crate::purge::read;
 
     fn target(url: &str) -> Target {
@@ -107,7 +108,8 @@ mod tests {
 
     #[test]
     fn a_url_is_purged_by_both_schemes() {
-        let keys = |target: &Target| [CacheKey::of(target), CacheKey::of_queries(target)];
+        let keys =
+            |target: &Target| [CacheKey::of(target), CacheKey::of_queries(target, &NameKey::default())];
         for url in ["http://a.test/b", "https://a.test:443/b"] {
             let scopes = read(&format!(r#"{{"url":"{url}"}}"#)).unwrap().scopes(keys);
             assert_eq!(scopes.len(), 4, "the responses to GET and to QUERY");

@@ -83,6 +83,9 @@ pub enum KeyFileFault {
     /// A line with a key of equal bytes: a placeholder.
     #[error("line {0} has a key that is not random; {LINE_HINT}")]
     NotRandom(usize),
+    /// A second key in a file that has one.
+    #[error("line {0} has a second key: names have one, because another key empties the cache")]
+    SecondKey(usize),
     /// A line with the id of an earlier line.
     #[error("line {line} repeats the id of line {first}")]
     RepeatedId {
@@ -102,54 +105,64 @@ pub enum KeyFileFault {
 }
 
 /// A line with a key.
-struct KeyLine<'a> {
-    number: usize,
+pub(super) struct KeyLine<'a> {
+    pub(super) number: usize,
     id: &'a str,
-    key: Zeroizing<[u8; KEY_BYTES]>,
+    pub(super) key: Zeroizing<[u8; KEY_BYTES]>,
 }
 
 impl SealKeys {
     /// Reads a key file.
     pub fn read(path: &Path) -> Result<Self, KeyFileError> {
-        read_beside(path, || ()).and_then(|bytes| Self::parse(&bytes).map_err(KeyFileError::Content))
+        read(path).and_then(|bytes| Self::parse(&bytes).map_err(KeyFileError::Content))
     }
 
     /// Parses the content of a key file; an error has every fault.
     pub fn parse(bytes: &[u8]) -> Result<Self, Vec<KeyFileFault>> {
-        if bytes.len() > KEY_FILE_BYTES_MAX {
-            return Err(vec![KeyFileFault::TooLarge]);
-        }
-        let mut faults = Vec::new();
-        let mut lines: Vec<KeyLine<'_>> = Vec::new();
-        for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-            let line = line.trim_ascii();
-            if line.is_empty() || line.starts_with(b"#") {
-                continue;
-            }
-            match key_line(index + 1, line) {
-                Err(fault) => faults.push(fault),
-                Ok(line) => {
-                    let number = line.number;
-                    if let Some(first) = lines.iter().find(|first| first.id == line.id) {
-                        faults.push(KeyFileFault::RepeatedId { line: number, first: first.number });
-                    }
-                    if let Some(first) = lines.iter().find(|first| first.key == line.key) {
-                        faults.push(KeyFileFault::RepeatedKey { line: number, first: first.number });
-                    }
-                    lines.push(line);
-                }
-            }
-        }
-        if lines.len() > KEYS_MAX {
-            faults.push(KeyFileFault::TooMany);
-        }
+        let lines = key_lines(bytes)?;
         let mut keys = lines.iter().map(|line| SealKey::new(line.id, &line.key));
-        match keys.next() {
-            Some(first) if faults.is_empty() => Ok(Self::new(first, keys.collect())),
-            None if faults.is_empty() => Err(vec![KeyFileFault::Empty]),
-            Some(_) | None => Err(faults),
+        keys.next().map(|first| Self::new(first, keys.collect())).ok_or_else(|| vec![KeyFileFault::Empty])
+    }
+}
+
+/// Parses the lines of a key file; an error has every fault.
+pub(super) fn key_lines(bytes: &[u8]) -> Result<Vec<KeyLine<'_>>, Vec<KeyFileFault>> {
+    if bytes.len() > KEY_FILE_BYTES_MAX {
+        return Err(vec![KeyFileFault::TooLarge]);
+    }
+    let mut faults = Vec::new();
+    let mut lines: Vec<KeyLine<'_>> = Vec::new();
+    for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let line = line.trim_ascii();
+        if line.is_empty() || line.starts_with(b"#") {
+            continue;
+        }
+        match key_line(index + 1, line) {
+            Err(fault) => faults.push(fault),
+            Ok(line) => {
+                let number = line.number;
+                if let Some(first) = lines.iter().find(|first| first.id == line.id) {
+                    faults.push(KeyFileFault::RepeatedId { line: number, first: first.number });
+                }
+                if let Some(first) = lines.iter().find(|first| first.key == line.key) {
+                    faults.push(KeyFileFault::RepeatedKey { line: number, first: first.number });
+                }
+                lines.push(line);
+            }
         }
     }
+    if lines.len() > KEYS_MAX {
+        faults.push(KeyFileFault::TooMany);
+    }
+    if faults.is_empty() && lines.is_empty() {
+        faults.push(KeyFileFault::Empty);
+    }
+    if faults.is_empty() { Ok(lines) } else { Err(faults) }
+}
+
+/// Reads a file that no other user of the machine can read.
+pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    read_beside(path, || ())
 }
 
 /// Parses one line with a key.

@@ -1,4 +1,5 @@
-//! Sealing: authenticated encryption of the values in Redis, and the files with its keys.
+//! Sealing: authenticated encryption of the values in Redis, and the files with the keys of values
+//! and of names.
 //!
 //! A seal is AES-256-GCM-SIV (RFC 8452). Its nonce has 96 random bits from the operating system;
 //! a nonce that comes twice reveals only whether two equal values were sealed.
@@ -7,6 +8,7 @@
 
 mod key_file;
 mod keys;
+mod name_key_file;
 mod nonce;
 mod shared;
 mod sizes;

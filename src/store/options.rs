@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::entry::CompressionPolicy;
+use crate::key::NameKey;
 use crate::limits::REGISTERED_NAME_BYTES_MAX;
 use crate::sealing::SharedSealKeys;
 use crate::store::namespace::Namespace;
@@ -30,6 +31,8 @@ pub struct Options {
     pub node_name: String,
     /// The keys that seal the entries in Redis.
     pub entry_keys: SharedSealKeys,
+    /// The key of names in Redis and of messages.
+    pub name_key: NameKey,
     /// Whether entries in Redis are compressed.
     pub compression: CompressionPolicy,
     /// The name of this node in the results of purges: a name that operators recognise.
@@ -72,6 +75,7 @@ mod tests {
             warm_keys: 0,
             node_name: node_name.to_owned(),
             entry_keys: SharedSealKeys::default(),
+            name_key: NameKey::default(),
             compression: CompressionPolicy::Off,
             registered_name: String::new(),
         };

@@ -15,6 +15,7 @@ use crate::store::metrics;
 use crate::store::namespace::{HOLD_PREFIX, LOG_NAME, REGISTRY_NAME, RUN_NAME, TAG_PREFIX};
 use crate::store::options::Options;
 use crate::store::purge::hold::HeldTags;
+use crate::store::purge::remembered::RememberedPurges;
 use crate::store::purge::runs::ServerRuns;
 use crate::store::purge::state::PurgeState;
 use crate::store::purge::watch::InvalidationWatches;
@@ -59,7 +60,8 @@ impl StoreShared {
         }
         let tracking = TrackingTable::new();
         let fleet = Arc::new(FleetMembership::new(&options.registered_name, options.memory_alone_max));
-        let purges = PurgeState::new(Arc::clone(&tracking));
+        let remembered = options.entry_keys.get().map(|_| RememberedPurges::new(options.name_key.clone()));
+        let purges = PurgeState::new(Arc::clone(&tracking), options.name_key.clone(), remembered);
         metrics::watch_pending_purges(&purges, registry);
         let namespace_digest = NamespaceDigest::of(options.namespace.as_str());
         metrics::watch_seals(&options.entry_keys, registry);

@@ -126,6 +126,7 @@ impl Node {
             memory_ttl,
             memory_alone_max: Duration::from_secs(300),
             entry_keys: cachewarp::sealing::SharedSealKeys::default(),
+            name_key: cachewarp::key::NameKey::default(),
             compression: cachewarp::entry::CompressionPolicy::Zstd,
             registered_name: "node".to_owned(),
             namespace: Namespace::named("", "t"),
@@ -187,7 +188,8 @@ impl Node {
         };
         let (status, head, body) = (StatusCode::OK, HeaderMap::new(), Bytes::from(body.to_owned()));
         let entry = StoredValue::Response(Entry { facts, status, head, body });
-        let tags: Vec<TagDigest> = tags.iter().map(CacheTag::digest).collect();
+        let name_key = cachewarp::key::NameKey::default();
+        let tags: Vec<TagDigest> = tags.iter().map(|tag| tag.digest(&name_key)).collect();
         self.store.put(&key(path), &entry, &tags, LIFETIME, permit).await
     }
 

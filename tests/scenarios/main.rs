@@ -48,6 +48,8 @@ mod http_edges;
 #[cfg(test)]
 mod invalidation;
 #[cfg(test)]
+mod keyed_names;
+#[cfg(test)]
 mod metric_table;
 #[cfg(test)]
 mod metrics;
@@ -109,6 +111,8 @@ mod redis_watchers;
 mod reload;
 #[cfg(test)]
 mod repeated_purges;
+#[cfg(test)]
+mod replayed;
 #[cfg(test)]
 mod request_fields;
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::admin::{JSON, admin_request, purge};
 use crate::harness::{Answer, Client, Origin, Program, Proxy, Redis, Start, Value, until};
 
 /// Two lines of a key file.
-const LINES: [&str; 2] = [
+pub(crate) const LINES: [&str; 2] = [
     "2026-11:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
     "2026-08:AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
 ];
@@ -22,7 +22,7 @@ const PATIENT: [(&str, &str); 3] =
     [("redis_timeout", "10s"), ("cache_memory_size", "0"), ("fetch_lease", "off")];
 
 /// Writes a key file and renames it to its place, as an operator would.
-fn write_keys(path: &Path, lines: &[&str]) {
+pub(crate) fn write_keys(path: &Path, lines: &[&str]) {
     let new = path.with_extension("new");
     fs::write(&new, lines.join("\n")).unwrap();
     fs::set_permissions(&new, Permissions::from_mode(0o600)).unwrap();
@@ -30,13 +30,13 @@ fn write_keys(path: &Path, lines: &[&str]) {
 }
 
 /// A folder with a key file.
-struct KeyFile {
+pub(crate) struct KeyFile {
     _folder: TempDir,
-    path: String,
+    pub(crate) path: String,
 }
 
 impl KeyFile {
-    fn of(lines: &[&str]) -> Self {
+    pub(crate) fn of(lines: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("keys");
         write_keys(&path, lines);
@@ -44,7 +44,12 @@ impl KeyFile {
     }
 }
 
-fn start(origin: &Origin, redis: &Redis, keys: Option<&KeyFile>, settings: &[(&str, &str)]) -> Proxy {
+pub(crate) fn start(
+    origin: &Origin,
+    redis: &Redis,
+    keys: Option<&KeyFile>,
+    settings: &[(&str, &str)],
+) -> Proxy {
     let file = keys.map(|keys| ("entry_key_file", keys.path.as_str()));
     let settings: Vec<_> = PATIENT
         .iter()
@@ -56,11 +61,11 @@ fn start(origin: &Origin, redis: &Redis, keys: Option<&KeyFile>, settings: &[(&s
     Proxy::start_with_redis(&origin.url(), &redis.url(), &settings)
 }
 
-fn cacheable(body: &str) -> Answer {
+pub(crate) fn cacheable(body: &str) -> Answer {
     Answer::json_with(&[("Cache-Control", "max-age=600")], body)
 }
 
-fn is_hit(proxy: &Proxy, target: &str) -> bool {
+pub(crate) fn is_hit(proxy: &Proxy, target: &str) -> bool {
     proxy.get(target).cache_status().contains("hit")
 }
 

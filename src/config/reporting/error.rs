@@ -51,6 +51,9 @@ pub enum ConfigError {
     /// TLS on a unix socket.
     #[error("needs a TCP address in listen_addr: a unix socket has no TLS")]
     TlsOnSocket,
+    /// A key of names without keys of entries.
+    #[error("needs entry_key_file: an entry that is not sealed shows the names that this key hides")]
+    NeedsEntryKeys,
     /// Two listeners on one address.
     #[error("is also the address of {0}")]
     SameAddress(Name),

@@ -65,6 +65,7 @@ impl ConfigError {
             Self::SocketMode => fixed("use `unix:/run/cachewarp/api.sock?mode=660`"),
             Self::File(_)
             | Self::TlsOnSocket
+            | Self::NeedsEntryKeys
             | Self::Number
             | Self::Below(_)
             | Self::Above(_)

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::config::reporting::error::ConfigError;
 use crate::config::resolve::resolver::{FileChecks, Resolver};
 use crate::config::table::Name;
+use crate::key::NameKey;
 use crate::limits::{ROUTE_ERRORS_SHOWN_MAX, ROUTES_FILE_BYTES_MAX};
 use crate::routes::RouteTable;
 use crate::sealing::{SealKeys, SharedSealKeys};
@@ -84,6 +85,24 @@ impl Resolver<'_> {
             Err(error) => {
                 self.note(Name::EntryKeyFile, ConfigError::File(error.to_string()));
                 Some(SharedSealKeys::default())
+            }
+        }
+    }
+
+    /// Reads the file of the name key, if there is one, and notes its errors.
+    pub(in crate::config) fn name_key(&mut self) -> Option<NameKey> {
+        let Some(path) = self.file(Name::NameKeyFile)? else { return Some(NameKey::default()) };
+        if self.file(Name::EntryKeyFile)?.is_none() {
+            self.note(Name::NameKeyFile, ConfigError::NeedsEntryKeys);
+        }
+        if self.files == FileChecks::Unopened {
+            return Some(NameKey::default());
+        }
+        match NameKey::read(&path) {
+            Ok(key) => Some(key),
+            Err(error) => {
+                self.note(Name::NameKeyFile, ConfigError::File(error.to_string()));
+                Some(NameKey::default())
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::config::reporting::error::ConfigError;
 use crate::config::resolve::resolver::Resolver;
 use crate::config::resolve::values;
 use crate::config::table::Name;
-use crate::key::KeyRules;
+use crate::key::{KeyRules, NameKey};
 use crate::limits::{BODY_BYTES_MAX, LIFETIME_MAX};
 use crate::policy;
 use crate::request_fields::{RequestFields, contain_spelling};
@@ -20,8 +20,9 @@ impl Resolver<'_> {
         &mut self,
         request_id_header: Option<&HeaderName>,
         traces: &TraceOptions,
+        name_key: NameKey,
     ) -> Option<policy::CacheRules> {
-        let (keys, fields) = self.request_fields(request_id_header)?;
+        let (keys, fields) = self.request_fields(request_id_header, name_key)?;
         let mut rules = policy::CacheRules {
             default_ttl: self.duration(Name::CacheDefaultTtl, Duration::ZERO..=LIFETIME_MAX)?,
             negative_ttl: self.duration(Name::CacheNegativeTtl, Duration::ZERO..=LIFETIME_MAX)?,
@@ -70,7 +71,11 @@ impl Resolver<'_> {
     }
 
     /// Resolves the three settings that name request fields. A field may be in one of them only.
-    fn request_fields(&mut self, request_id: Option<&HeaderName>) -> Option<(KeyRules, RequestFields)> {
+    fn request_fields(
+        &mut self,
+        request_id: Option<&HeaderName>,
+        name_key: NameKey,
+    ) -> Option<(KeyRules, RequestFields)> {
         let credential = self.take(Name::CredentialHeaders, values::header_names)?;
         let key = self.take(Name::KeyHeaders, values::key_headers)?;
         let mut harmless = self.take(Name::HarmlessHeaders, values::harmless_headers)?;
@@ -94,6 +99,6 @@ impl Resolver<'_> {
             harmless.push(header.clone());
         }
         let fields = RequestFields::new(&credential, &key, &harmless);
-        Some((KeyRules::new(key), fields))
+        Some((KeyRules::new(key, name_key), fields))
     }
 }

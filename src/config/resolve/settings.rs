@@ -24,6 +24,7 @@ use crate::config::resolve::workers::{WorkerSettings, WorkerShare};
 use crate::config::sources::raw::RawSettings;
 use crate::config::table::Name;
 use crate::config::urls;
+use crate::key::NameKey;
 use crate::limits::{
     ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_PER_ADDRESS_MAX, BACKLOG_MAX, CONNECTIONS_MAX,
     CONNECTIONS_USUAL, MEMORY_BYTES_MAX, ON_WRITE_RATE_MAX, QUERY_BODY_BYTES_MAX, TIMEOUT_MAX, TIMEOUT_MIN,
@@ -161,7 +162,8 @@ impl Resolver<'_> {
         let redis = self.redis()?;
         self.check_files(&server, &origin, redis.as_ref());
         let traces = self.traces()?;
-        let rules = self.rules(id_header.as_ref(), &traces)?;
+        let name_key = self.name_key()?;
+        let rules = self.rules(id_header.as_ref(), &traces, name_key.clone())?;
         let routes = self.routes()?;
         self.check_request_id_of_routes(id_header.as_ref(), routes.as_deref());
         let body_bytes_max = RouteTable::largest_body(routes.as_deref(), rules.body_bytes_max);
@@ -176,7 +178,7 @@ impl Resolver<'_> {
             listen_addr: server.addr,
             admin,
             operators,
-            store: self.store(body_bytes_max, namespace)?,
+            store: self.store(body_bytes_max, namespace, name_key)?,
             rules,
             routes,
             proxy: self.proxy(requests_per_address_max, readiness)?,
@@ -306,7 +308,12 @@ impl Resolver<'_> {
         })
     }
 
-    fn store(&mut self, body_bytes_max: usize, namespace: store::Namespace) -> Option<store::Options> {
+    fn store(
+        &mut self,
+        body_bytes_max: usize,
+        namespace: store::Namespace,
+        name_key: NameKey,
+    ) -> Option<store::Options> {
         Some(store::Options {
             memory_bytes: self.size(Name::CacheMemorySize, 0..=MEMORY_BYTES_MAX)?,
             body_bytes_max,
@@ -314,6 +321,7 @@ impl Resolver<'_> {
             memory_alone_max: self.duration(Name::MemoryAloneMax, FROM_ZERO)?,
             namespace,
             entry_keys: self.entry_keys()?,
+            name_key,
             compression: self.take(Name::EntryCompression, |text| values::choice(text, &COMPRESSIONS))?,
             warm_keys: self.number(Name::CacheWarmKeys, 0..=WARM_KEYS_MAX)?,
             registered_name: String::new(),

@@ -297,6 +297,7 @@ mod tests {
             warm_keys: 0,
             node_name: String::new(),
             entry_keys: crate::sealing::SharedSealKeys::default(),
+            name_key: crate::key::NameKey::default(),
             compression: crate::entry::CompressionPolicy::Off,
             registered_name: String::new(),
         };

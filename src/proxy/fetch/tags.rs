@@ -17,12 +17,13 @@ pub(in crate::proxy) fn cache_tags(
     inbound: &InboundRequest,
 ) -> Result<Vec<TagDigest>, NotStorable> {
     let InboundRequest { target, rules, .. } = inbound;
+    let name_key = rules.cache.keys.name_key();
     let own = policy::tags(head, &rules.cache)?;
     let of_route = rules.route_tags(target).ok_or(NotStorable::Tags)?;
     let own = own.into_iter().map(CacheTag::parse);
     let mut digests: Vec<TagDigest> = Vec::new();
     for tag in own.chain(of_route.iter().map(|tag| CacheTag::of_route(tag))) {
-        let digest = tag.map_err(|_| NotStorable::Tags)?.digest();
+        let digest = tag.map_err(|_| NotStorable::Tags)?.digest(name_key);
         if !digests.contains(&digest) {
             digests.push(digest);
         }
@@ -30,7 +31,7 @@ pub(in crate::proxy) fn cache_tags(
     if digests.len() > TAGS_MAX - GROUPS_MAX {
         return Err(NotStorable::Tags);
     }
-    digests.extend(groups(&GroupNames::of(head), target).iter().map(CacheGroup::digest));
+    digests.extend(groups(&GroupNames::of(head), target).iter().map(|group| group.digest(name_key)));
     Ok(digests)
 }
 

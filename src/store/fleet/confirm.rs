@@ -21,7 +21,7 @@ use crate::store::fleet::membership::KnownNode;
 use crate::store::fleet::registry::RegistryChange;
 use crate::store::fleet::round::{SyncProgress, SyncRound};
 use crate::store::fleet::sync::{SyncRequest, SyncTally};
-use crate::store::purge::names::PurgeResult;
+use crate::store::purge::names::{PurgeResult, PurgeStrength};
 use crate::store::scripts::is_refused;
 use crate::time;
 
@@ -33,11 +33,12 @@ impl FleetListener {
         &self,
         redis: &Client,
         names: &[u128],
+        strength: PurgeStrength,
         timeout: Duration,
     ) -> Result<PurgeResult, CommandError> {
         let deadline = time::instant() + timeout;
         loop {
-            let (round, tally) = self.sync_once(redis, names, deadline).await?;
+            let (round, tally) = self.sync_once(redis, names, strength, deadline).await?;
             let now = time::instant();
             let progress = round.progress(&tally, now);
             if progress == SyncProgress::Waiting && now < deadline {
@@ -56,14 +57,15 @@ impl FleetListener {
         &self,
         redis: &Client,
         names: &[u128],
+        strength: PurgeStrength,
         deadline: Instant,
     ) -> Result<(SyncRound, SyncTally), CommandError> {
-        let id = fastrand::u64(..);
+        let id = self.sync_id();
         let (answered, mut acks) = watch::channel(SyncTally::default());
         self.tallies.borrow_mut().insert(id, answered);
         let _waiting = SyncWait(self, id);
         let (ack_channel, names) = (self.ack_channel.clone(), names.to_vec());
-        let request = SyncRequest { id, ack_channel, sent: time::now(), names }.to_string();
+        let request = SyncRequest { id, ack_channel, sent: time::now(), names, strength }.to_string();
         let fleet_channels = redis.fleet_channels();
         let fleet = &self.shared.fleet;
         let (sent, key) = (fleet.version(), self.shared.registry_name());
@@ -98,6 +100,13 @@ impl FleetListener {
         let tally = acks.borrow().clone();
         self.shared.fleet.note_other_rules(round.result(&tally, now).other_rules);
         Ok((round, tally))
+    }
+
+    /// Draws the identifier of a sync. With a name key, no other client can predict it: else that
+    /// client could publish a sync with it first, and have it acknowledged before the purge.
+    fn sync_id(&self) -> u64 {
+        let drawn = if self.shared.options.name_key.is_set() { getrandom::u64().ok() } else { None };
+        drawn.unwrap_or_else(|| fastrand::u64(..))
     }
 
     /// Counts a sync that nodes left unanswered, for the whole fleet.

@@ -19,12 +19,14 @@ use tokio::sync::{Mutex, Notify, mpsc, watch};
 
 use crate::limits::PURGE_SYNCS_MAX;
 use crate::redis::{Client, CommandError, ConnectedServer, FleetChannel, TrackingListener};
+use crate::store::fleet::envelope::{MessageSender, opened_message, sealed_message};
 use crate::store::fleet::lease_waiters::LeaseWaiters;
 use crate::store::fleet::sync::{SyncAck, SyncRequest, SyncTally, hexadecimal};
 use crate::store::fleet::waiting_writes::WaitingWrites;
 use crate::store::metrics::{ChangeKind, Metrics};
 use crate::store::namespace::{LEASE_PREFIX, LOG_NAME, TAG_PREFIX};
 use crate::store::purge::log::PurgeLog;
+use crate::store::purge::names::PurgeStrength;
 use crate::store::purge::query::PurgeStateQuery;
 use crate::store::shared::StoreShared;
 use crate::store::together::together;
@@ -44,6 +46,8 @@ pub(in crate::store) struct FleetListener {
     was_subscribed: Cell<bool>,
     /// The queue of received syncs; never more than [`PURGE_SYNCS_MAX`].
     received: mpsc::Sender<PublishedSync>,
+    /// The random name of this worker in its messages.
+    worker: u64,
     /// The acknowledgements of each sync of this worker; only while a purge waits.
     pub(super) tallies: RefCell<HashMap<u64, watch::Sender<SyncTally>>>,
     leases: LeaseWaiters,
@@ -66,11 +70,11 @@ pub(in crate::store) struct PublishedSync {
     message: Bytes,
 }
 
-impl PublishedSync {
-    /// Parses the message; an invalid one gets no acknowledgement.
-    fn read(&self) -> Option<(&Bytes, SyncRequest)> {
-        Some((&self.suffix, SyncRequest::parse(&self.message)?))
-    }
+/// A request to catch up that came from one server.
+struct ReceivedSync<'a> {
+    suffix: &'a Bytes,
+    request: SyncRequest,
+    sender: MessageSender,
 }
 
 impl FleetListener {
@@ -84,6 +88,7 @@ impl FleetListener {
             registering: Mutex::new(()),
             was_subscribed: Cell::new(false),
             ack_channel: format!("{namespace}ack:{:016x}", fastrand::u64(..)).into(),
+            worker: fastrand::u64(..),
             shared,
             metrics,
             received,
@@ -100,7 +105,10 @@ impl FleetListener {
     /// Returns the digest of what decides whether nodes use each other's entries: the routes of
     /// this worker, and the keys.
     pub(super) fn rules_digest(&self) -> u64 {
-        self.rules.get() ^ self.shared.options.entry_keys.get().map_or(0, |keys| keys.digest())
+        let options = &self.shared.options;
+        self.rules.get()
+            ^ options.entry_keys.get().map_or(0, |keys| keys.digest())
+            ^ options.name_key.number()
     }
 
     /// Returns the channels to subscribe to.
@@ -125,9 +133,14 @@ impl FleetListener {
             while let Ok(more) = requests.try_recv() {
                 received.push(more);
             }
-            let requests: Vec<_> = received.iter().filter_map(PublishedSync::read).collect();
-            for name in requests.iter().flat_map(|(_, request)| &request.names) {
-                self.shared.supersede(*name);
+            let requests: Vec<_> = received.iter().filter_map(|sync| self.opened(sync)).collect();
+            for SyncRequest { names, strength, .. } in requests.iter().map(|sync| &sync.request) {
+                for name in names {
+                    self.shared.supersede(*name);
+                    if *strength == PurgeStrength::Hard {
+                        self.shared.purges.remember(*name, time::now());
+                    }
+                }
             }
             self.shared.purges.note_change();
             let fleet_channels = redis.fleet_channels();
@@ -135,20 +148,36 @@ impl FleetListener {
         }
     }
 
+    /// Parses a sync; an invalid one gets no acknowledgement. A foreign one supersedes no fetch.
+    fn opened<'a>(&self, sync: &'a PublishedSync) -> Option<ReceivedSync<'a>> {
+        let PublishedSync { suffix, message } = sync;
+        let channel = [&self.sync_channel[..], suffix].concat();
+        let (text, sender) = opened_message(&self.shared.options.name_key, &channel, message);
+        let mut request = SyncRequest::parse(text)?;
+        if sender == MessageSender::Foreign {
+            request.names.clear();
+        }
+        Some(ReceivedSync { suffix, request, sender })
+    }
+
     /// Acknowledges the syncs received at one server.
-    async fn acknowledge(&self, channel: &FleetChannel, requests: &[(&Bytes, SyncRequest)]) {
-        let mut here = requests.iter().filter(|(suffix, _)| *suffix == channel.suffix()).peekable();
+    async fn acknowledge(&self, channel: &FleetChannel, requests: &[ReceivedSync<'_>]) {
+        let mut here = requests.iter().filter(|sync| sync.suffix == channel.suffix()).peekable();
         if here.peek().is_some() {
             channel.flush_invalidations().await;
             self.shared.purges.end_revalidation();
         }
         let now = time::now();
         let (node, workers) = (self.shared.fleet.id, self.shared.fleet.workers());
-        for (_, SyncRequest { id, ack_channel, sent, .. }) in here {
+        for ReceivedSync { request: SyncRequest { id, ack_channel, sent, .. }, sender, .. } in here {
             self.metrics.observe_staleness(ChangeKind::Purge, now.since(*sent));
-            let ack = SyncAck { id: *id, node, workers, rules: self.rules_digest() };
+            let ack = SyncAck { id: *id, node, workers, rules: self.rules_digest() }.to_string();
             // If this is lost, the purging node has timed out by then, or it repeats the purge.
-            let _ = channel.publish(ack_channel.as_bytes(), ack.to_string().as_bytes()).await;
+            let _ = match sender {
+                MessageSender::Fleet(_) => self.publish_at(channel, ack_channel.as_bytes(), ack).await,
+                // A MAC would confirm a purge that begins later and has this identifier.
+                MessageSender::Foreign => channel.publish(ack_channel.as_bytes(), ack.as_bytes()).await,
+            };
         }
     }
 
@@ -174,7 +203,34 @@ impl FleetListener {
         channel: &[u8],
         message: &str,
     ) -> Vec<Result<u32, CommandError>> {
-        together(servers.iter().map(|server| server.publish(channel, message.as_bytes()))).await
+        together(servers.iter().map(|server| self.publish_at(server, channel, message.to_owned()))).await
+    }
+
+    /// Publishes a message with its MAC at one server.
+    async fn publish_at(
+        &self,
+        server: &FleetChannel,
+        channel: &[u8],
+        message: String,
+    ) -> Result<u32, CommandError> {
+        let whole = [channel, server.suffix()].concat();
+        let message = sealed_message(&self.shared.options.name_key, &whole, message, self.worker);
+        server.publish(channel, message.as_bytes()).await
+    }
+
+    /// Counts an acknowledgement that came through a channel.
+    fn acknowledged(&self, channel: &[u8], message: &[u8]) {
+        let (text, sender) = opened_message(&self.shared.options.name_key, channel, message);
+        let Some(ack) = SyncAck::parse(text) else { return };
+        let tallies = self.tallies.borrow();
+        let Some(acks) = tallies.get(&ack.id) else { return };
+        let own = self.rules_digest();
+        acks.send_modify(|tally| match sender {
+            MessageSender::Fleet(None) => tally.count(ack, own),
+            MessageSender::Fleet(Some(mac)) => tally.count_once(ack, own, mac),
+            // A node with another key confirms nothing.
+            MessageSender::Foreign => tally.count(SyncAck { rules: !own, ..ack }, own),
+        });
     }
 }
 
@@ -225,11 +281,8 @@ impl TrackingListener for FleetListener {
             let [suffix, message] = [suffix, &message[..]].map(Bytes::copy_from_slice);
             // A sync beyond the queue's limit gets no acknowledgement.
             let _ = self.received.try_send(PublishedSync { suffix, message });
-        } else if channel.starts_with(self.ack_channel.as_bytes())
-            && let Some(ack) = SyncAck::parse(message)
-            && let Some(acks) = self.tallies.borrow().get(&ack.id)
-        {
-            acks.send_modify(|tally| tally.count(ack, self.rules_digest()));
+        } else if channel.starts_with(self.ack_channel.as_bytes()) {
+            self.acknowledged(channel, message);
         }
     }
 }

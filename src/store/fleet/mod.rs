@@ -2,6 +2,7 @@
 //! other nodes' leases.
 
 pub(super) mod confirm;
+mod envelope;
 pub(super) mod lease_waiters;
 pub(super) mod listener;
 pub(super) mod membership;

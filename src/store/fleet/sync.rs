@@ -1,11 +1,14 @@
 //! The messages that confirm a purge: a sync to all nodes, and an acknowledgement from each worker.
 //!
 //! ```text
-//! <namespace>sync         <id> <channel for acknowledgements> <time, ms> <name>*
+//! <namespace>sync         <id> <channel for acknowledgements> <time, ms> <name>* [soft]
 //! <namespace>ack:<nonce>  <id> <node> <workers> <rules>
 //! ```
 //!
-//! The names are the keys whose fetches under way are superseded; `workers` is the number of the
+//! With a name key, each message has a MAC (`envelope.rs`).
+//!
+//! The names are the keys whose fetches under way are superseded, because of a hard purge of them
+//! unless `soft` follows; `workers` is the number of the
 //! node's workers, and `rules` the digest of the routes that the worker uses. A node is a process.
 //! Each of its workers has its own connections and acknowledges for itself, so a node has
 //! acknowledged when all its workers have.
@@ -13,7 +16,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::key::MAC_BYTES;
+use crate::store::purge::names::PurgeStrength;
 use crate::time::Timestamp;
+
+/// The word behind the names of a soft purge.
+const SOFT: &str = "soft";
 
 /// A request to catch up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +34,8 @@ pub struct SyncRequest {
     pub sent: Timestamp,
     /// The keys whose fetches under way are superseded.
     pub names: Vec<u128>,
+    /// The strength of the purge of these keys.
+    pub strength: PurgeStrength,
 }
 
 /// One worker's acknowledgement.
@@ -48,15 +58,26 @@ impl SyncRequest {
         let id = hexadecimal::<16>(words.next()?)?;
         let ack_channel = words.next().filter(|channel| !channel.is_empty())?;
         let sent = Timestamp::from_millis(words.next()?.parse().ok()?);
-        let names = words.map(hexadecimal::<32>).collect::<Option<_>>()?;
-        Some(Self { id: u64::try_from(id).ok()?, ack_channel: ack_channel.into(), sent, names })
+        let mut words = words.peekable();
+        let mut names = Vec::new();
+        while let Some(name) = words.next_if(|word| *word != SOFT) {
+            names.push(hexadecimal::<32>(name)?);
+        }
+        let strength = if words.next().is_some() { PurgeStrength::Soft } else { PurgeStrength::Hard };
+        let id = u64::try_from(id).ok()?;
+        let request = Self { id, ack_channel: ack_channel.into(), sent, names, strength };
+        words.next().is_none().then_some(request)
     }
 }
 
 impl fmt::Display for SyncRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x} {} {}", self.id, self.ack_channel, self.sent.as_millis())?;
-        self.names.iter().try_for_each(|name| write!(f, " {name:032x}"))
+        self.names.iter().try_for_each(|name| write!(f, " {name:032x}"))?;
+        match self.strength {
+            PurgeStrength::Hard => Ok(()),
+            PurgeStrength::Soft => write!(f, " {SOFT}"),
+        }
     }
 }
 
@@ -94,6 +115,8 @@ pub(in crate::store) struct SyncTally {
     nodes: Vec<(u64, u32, u32)>,
     /// The nodes with a worker that uses other rules than the worker that synced.
     other_rules: BTreeSet<u64>,
+    /// The MACs of the acknowledgements.
+    macs: BTreeSet<[u8; MAC_BYTES]>,
 }
 
 impl SyncTally {
@@ -109,6 +132,13 @@ impl SyncTally {
                 *answered += 1;
             }
             None => self.nodes.push((node, workers, 1)),
+        }
+    }
+
+    /// Counts the acknowledgement of a node with the same name key, unless it was counted before.
+    pub(in crate::store) fn count_once(&mut self, ack: SyncAck, own_rules: u64, mac: [u8; MAC_BYTES]) {
+        if self.macs.insert(mac) {
+            self.count(ack, own_rules);
         }
     }
 
@@ -150,10 +180,17 @@ mod tests {
             ack_channel: "c:ack:1".into(),
             sent: Timestamp::from_millis(1_000),
             names: vec![u128::from_str_radix(NAME, 16).unwrap()],
+            strength: PurgeStrength::Hard,
         };
         let message = format!("00000000000000ff c:ack:1 1000 {NAME}");
         assert_eq!(request.to_string(), message);
-        assert_eq!(SyncRequest::parse(message.as_bytes()), Some(request));
+        assert_eq!(SyncRequest::parse(message.as_bytes()), Some(request.clone()));
+        let soft = SyncRequest { strength: PurgeStrength::Soft, ..request };
+        assert_eq!(soft.to_string(), format!("{message} soft"));
+        assert_eq!(SyncRequest::parse(soft.to_string().as_bytes()), Some(soft));
+        for end in [" soft soft", " soft 1", &format!(" soft {NAME}"), " hard"] {
+            assert_eq!(SyncRequest::parse(format!("{message}{end}").as_bytes()), None, "{end}");
+        }
         assert!(SyncRequest::parse(b"00000000000000ff c 1").unwrap().names.is_empty());
         for message in ["", "1", "1 c", "00000000000000ff c", "00000000000000ff  1", "00000000000000ff c x"] {
             assert_eq!(SyncRequest::parse(message.as_bytes()), None, "{message:?}");
@@ -192,5 +229,16 @@ mod tests {
         assert_eq!(tally.partial(1).collect::<Vec<_>>(), [3]);
         assert_eq!(tally.partial(2).count(), 3, "published at two servers, acknowledged at one");
         assert_eq!((tally.of_node(1), tally.of_node(4)), ((2, 2), (0, 0)));
+    }
+
+    #[test]
+    fn an_acknowledgement_that_is_published_again_counts_once() {
+        let (mut tally, ack) = (SyncTally::default(), SyncAck { id: 0, node: 1, workers: 2, rules: 0 });
+        for mac in [1, 1, 1] {
+            tally.count_once(ack, 0, [mac; MAC_BYTES]);
+        }
+        assert_eq!((tally.answered, tally.partial(1).count()), (1, 1));
+        tally.count_once(ack, 0, [2; MAC_BYTES]);
+        assert_eq!((tally.answered, tally.partial(1).count()), (2, 0));
     }
 }

@@ -14,6 +14,7 @@ use crate::redis::{Client, CommandError, FleetChannel, Replication, TopologyEpoc
 use crate::store::fleet::listener::FleetListener;
 use crate::store::fleet::round::SyncProgress;
 use crate::store::fleet::waiting_writes::{WriteBatch, WriteConfirmation};
+use crate::store::purge::names::PurgeStrength;
 use crate::time;
 
 impl FleetListener {
@@ -50,7 +51,7 @@ impl FleetListener {
         let deadline = time::instant() + WRITE_WAIT_MAX;
         sleep(redis.failover_grace()).await;
         let replication = redis.wait_replicated(epoch, written).await?;
-        let (round, tally) = self.sync_once(redis, &[], deadline).await?;
+        let (round, tally) = self.sync_once(redis, &[], PurgeStrength::Hard, deadline).await?;
         let is_confirmed = replication == Replication::All
             && round.progress(&tally, time::instant()) == SyncProgress::Confirmed
             && redis.fleet_channels().iter().all(FleetChannel::is_tracking);

@@ -76,7 +76,7 @@ impl Store {
         tokio::time::sleep(redis.failover_grace()).await;
         let written_names: Vec<_> = scopes.iter().flat_map(|scope| writer.written_names(scope)).collect();
         let replication = redis.wait_replicated(topology, &written_names).await?;
-        let synced = match fleet.sync(redis, &names, PURGE_ACK_TIMEOUT).await {
+        let synced = match fleet.sync(redis, &names, strength, PURGE_ACK_TIMEOUT).await {
             // Redis has the purge, and this user may not publish: no node can be asked to confirm.
             Err(error) if is_refused(error) => {
                 let sync_refused = Some(error);
@@ -120,14 +120,14 @@ impl Store {
     /// Removes the value of the permit's resource for every node, because the request that took the
     /// permit has changed it. Returns the permit to store the response to the request; `None` if
     /// another purge may have come since the request began: the origin may have sent the response
-    /// before it.
-    pub async fn replace_by_own(&self, permit: StorePermit) -> Option<StorePermit> {
+    /// before it. `received` is the time of that response.
+    pub async fn replace_by_own(&self, permit: StorePermit, received: Timestamp) -> Option<StorePermit> {
         let (key, key_generation) = (permit.resource, permit.key_generation);
         let Some(writer) = self.writer() else {
             self.drop_from_memory(&key);
             return Some(permit);
         };
-        match writer.replace(&key, key_generation).await {
+        match writer.replace(&key, key_generation, received).await {
             Ok(is_unpurged) => is_unpurged.then_some(permit),
             Err(_) => {
                 // The server may refuse scripts, or be full.
@@ -177,6 +177,7 @@ impl Store {
     /// Purges in a process without Redis; returns the coarser purges that were recorded instead.
     fn purge_alone(&self, scope: &PurgeScope, strength: PurgeStrength) -> Vec<PurgeScope> {
         let (now, purges) = (time::now(), &self.shared.purges);
+        let name_key = &self.shared.options.name_key;
         match scope {
             PurgeScope::Url(key) if strength == PurgeStrength::Hard => self.drop_from_memory(key),
             PurgeScope::Url(key) => {
@@ -184,8 +185,8 @@ impl Store {
                     memory.mark_stale(key.short(), KeyGeneration::new(), now);
                 }
             }
-            PurgeScope::Tag(tag) => purges.purge_tag(tag.digest(), strength, now),
-            PurgeScope::Group(group) => purges.purge_tag(group.digest(), strength, now),
+            PurgeScope::Tag(tag) => purges.purge_tag(tag.digest(name_key), strength, now),
+            PurgeScope::Group(group) => purges.purge_tag(group.digest(name_key), strength, now),
             PurgeScope::Prefix(prefix) => {
                 return purges.record(BulkPurge::Prefix(prefix.clone(), strength), now).coarser(prefix);
             }

@@ -62,9 +62,11 @@ impl Store {
 
     async fn purge_tags(&self, changed: &ChangedTags) -> Result<(), PurgeError> {
         let now = time::instant();
-        let holds: Vec<_> = changed.held.iter().map(|(tag, held_for)| (tag.digest(), *held_for)).collect();
+        let name_key = &self.shared.options.name_key;
+        let holds: Vec<_> =
+            changed.held.iter().map(|(tag, held_for)| (tag.digest(name_key), *held_for)).collect();
         holds.iter().for_each(|(tag, held_for)| self.shared.holds.hold(*tag, *held_for, now));
-        let tags = changed.scopes.iter().filter_map(PurgeScope::tag_digest);
+        let tags = changed.scopes.iter().filter_map(|scope| scope.tag_digest(name_key));
         let Some(writer) = self.writer() else {
             tags.for_each(|tag| self.shared.purges.purge_tag(tag, PurgeStrength::Hard, time::now()));
             return Ok(());
@@ -93,8 +95,9 @@ impl Store {
 
     /// Returns the names of the keys that the purge has written in Redis.
     fn written_names(&self, changed: &ChangedTags) -> Vec<Vec<u8>> {
-        let tags = changed.scopes.iter().filter_map(PurgeScope::tag_digest);
-        let holds = changed.held.iter().map(|(tag, _)| self.shared.hold_name(tag.digest()));
+        let name_key = &self.shared.options.name_key;
+        let tags = changed.scopes.iter().filter_map(|scope| scope.tag_digest(name_key));
+        let holds = changed.held.iter().map(|(tag, _)| self.shared.hold_name(tag.digest(name_key)));
         let tags = tags.map(|tag| self.shared.tag_name(tag));
         std::iter::once(self.shared.log_name()).chain(tags).chain(holds).collect()
     }

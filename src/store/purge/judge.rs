@@ -27,7 +27,8 @@ impl PurgeState {
         // The revision is read first: a change during the check makes another one.
         let revision = self.revision();
         let local = self.local().judge(bytes, target);
-        if local == PurgeStatus::Purged {
+        let remembered = self.remembered.as_ref().map(|remembered| remembered.judge(bytes, target));
+        if local == PurgeStatus::Purged || remembered == Some(PurgeStatus::Purged) {
             return PurgeVerdict::Known(PurgeStatus::Purged, CheckedAt::NEVER);
         }
         match self.judge_by_log(bytes, target, consistency, CheckedAt { revision, ..checked }) {

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 
 use crate::entry;
 use crate::hash::SeededBuildHasher;
-use crate::key::{CacheKey, Target};
+use crate::key::{CacheKey, NameKey, Target};
 use crate::limits::{LOCAL_PURGES_MAX, PREFIXES_MAX};
 use crate::store::purge::log::PurgeStatus;
 use crate::store::purge::names::{PurgeScope, PurgeStrength, UrlPrefix};
@@ -28,6 +28,8 @@ use crate::time::{self, Timestamp};
 
 /// The purges that hold in this process alone.
 pub(in crate::store) struct LocalPurges {
+    /// The key of the names of scopes.
+    name_key: NameKey,
     /// A flag read before the lock is taken: there are hardly ever any marks. Written with the lock
     /// held.
     has_marks: AtomicBool,
@@ -114,9 +116,11 @@ impl PurgeMark {
     }
 }
 
-impl Default for LocalPurges {
-    fn default() -> Self {
+impl LocalPurges {
+    /// Creates an empty queue.
+    pub(in crate::store) fn new(name_key: NameKey) -> Self {
         Self {
+            name_key,
             has_marks: AtomicBool::new(false),
             marks: Mutex::default(),
             begin: time::instant(),
@@ -125,15 +129,13 @@ impl Default for LocalPurges {
             added: Notify::new(),
         }
     }
-}
 
-impl LocalPurges {
     /// Marks everything that these scopes cover.
     pub(in crate::store) fn add(&self, scopes: &[PurgeScope], strength: PurgeStrength, now: Timestamp) {
         let mut marks = self.marks();
         let mut is_bulk = false;
         for scope in scopes {
-            let coarsening = marks.mark(scope, strength, now);
+            let coarsening = marks.mark(scope, scope.half_hash(&self.name_key), strength, now);
             is_bulk |= !matches!(scope, PurgeScope::Url(_)) || coarsening != Coarsening::None;
             if coarsening != Coarsening::None {
                 self.coarsened.fetch_add(1, Ordering::Relaxed);
@@ -194,7 +196,7 @@ impl LocalPurges {
                 }
             }
             PurgeScope::Url(_) | PurgeScope::Tag(_) | PurgeScope::Group(_) => {
-                if let Some(name) = purge.scope.half_hash()
+                if let Some(name) = purge.scope.half_hash(&self.name_key)
                     && marks.names.get(&name).is_some_and(|(_, mark)| is_old(mark))
                 {
                     marks.names.remove(&name);
@@ -228,7 +230,7 @@ impl LocalPurges {
         for scope in scopes {
             match scope {
                 PurgeScope::Url(_) | PurgeScope::Tag(_) | PurgeScope::Group(_) => {
-                    if let Some(name) = scope.half_hash() {
+                    if let Some(name) = scope.half_hash(&self.name_key) {
                         marks.forget_name(name, strength, begun);
                     }
                 }
@@ -263,7 +265,8 @@ impl LocalPurges {
         }
         if !marks.names.is_empty() {
             let tags = entry::history(bytes).into_iter().flat_map(|(_, tags)| tags.map(|tag| tag.0));
-            let keys = [Some(CacheKey::of(target).short()), entry::key_name(bytes)];
+            let resource = CacheKey::of_resource(target, &self.name_key);
+            let keys = [Some(resource.short()), entry::key_name(bytes)];
             for name in keys.into_iter().flatten().chain(tags) {
                 if let Some((_, mark)) = marks.names.get(&name) {
                     status = status.and(mark.judge(received));
@@ -311,12 +314,19 @@ impl PurgeMarks {
         self.all.is_empty() && self.names.is_empty() && self.prefixes.is_empty()
     }
 
-    fn mark(&mut self, scope: &PurgeScope, strength: PurgeStrength, now: Timestamp) -> Coarsening {
+    /// Marks a scope, of which `half_hash` is the name.
+    fn mark(
+        &mut self,
+        scope: &PurgeScope,
+        half_hash: Option<u128>,
+        strength: PurgeStrength,
+        now: Timestamp,
+    ) -> Coarsening {
         self.last_number += 1;
         let number = self.last_number;
         match scope {
             PurgeScope::Url(_) | PurgeScope::Tag(_) | PurgeScope::Group(_) => {
-                let Some(name) = scope.half_hash() else { return Coarsening::None };
+                let Some(name) = half_hash else { return Coarsening::None };
                 if self.names.len() >= LOCAL_PURGES_MAX && !self.names.contains_key(&name) {
                     return self.mark_everything(now);
                 }
@@ -418,7 +428,8 @@ mod tests {
             head: HeaderMap::new(),
             body: Bytes::new(),
         });
-        let tags = vec![CacheTag::parse("t").unwrap().digest(), group().digest()];
+        let name_key = NameKey::default();
+        let tags = vec![CacheTag::parse("t").unwrap().digest(&name_key), group().digest(&name_key)];
         entry::encode(key, &stored, &EntryVersion { tags, ..EntryVersion::default() }).unwrap()
     }
 
@@ -445,7 +456,7 @@ mod tests {
             for (strength, status) in
                 [(PurgeStrength::Hard, PurgeStatus::Purged), (PurgeStrength::Soft, PurgeStatus::Stale(AT))]
             {
-                let purges = LocalPurges::default();
+                let purges = LocalPurges::new(NameKey::default());
                 purges.add(std::slice::from_ref(&scope), strength, AT);
                 let want = if covers { status } else { PurgeStatus::Valid };
                 for key in [key, variant] {
@@ -473,7 +484,7 @@ mod tests {
     fn a_mark_on_a_variant_covers_only_that_variant() {
         let (a, key) = (target("/a"), CacheKey::of(&target("/a")));
         let [one, other] = [1, 2].map(|nonce| key.variant(nonce, std::iter::empty()));
-        let purges = LocalPurges::default();
+        let purges = LocalPurges::new(NameKey::default());
         purges.add_key(&one, AT);
         assert_eq!(purges.judge(&entry(&one, 1_000), &a), PurgeStatus::Purged);
         assert_eq!(purges.judge(&entry(&other, 1_000), &a), PurgeStatus::Valid);
@@ -482,7 +493,7 @@ mod tests {
     #[test]
     fn a_confirmed_soft_purge_keeps_the_hard_mark() {
         let (a, key) = (target("/a"), CacheKey::of(&target("/a")));
-        let purges = LocalPurges::default();
+        let purges = LocalPurges::new(NameKey::default());
         purges.add(&[tag("t")], PurgeStrength::Hard, AT);
         purges.add(&[tag("t")], PurgeStrength::Soft, AT);
         purges.clear(&[tag("t")], PurgeStrength::Soft, AT);
@@ -492,7 +503,7 @@ mod tests {
     #[test]
     fn more_marks_than_the_bound_become_one_mark_on_everything() {
         let (a, key) = (target("/a"), CacheKey::of(&target("/a")));
-        let purges = LocalPurges::default();
+        let purges = LocalPurges::new(NameKey::default());
         for number in 0..LOCAL_PURGES_MAX {
             purges.add(&[tag(&number.to_string())], PurgeStrength::Hard, AT);
         }
@@ -504,7 +515,7 @@ mod tests {
 
     #[test]
     fn a_bulk_purge_supersedes_fetches_under_way() {
-        let purges = LocalPurges::default();
+        let purges = LocalPurges::new(NameKey::default());
         let begun = time::instant();
         purges.add(&[PurgeScope::Url(CacheKey::of(&target("/a")))], PurgeStrength::Hard, AT);
         assert!(!purges.bulk_purged_since(begun), "watches cover purges of one resource");
@@ -519,7 +530,7 @@ mod tests {
         let (url, all) = (PurgeScope::Url(CacheKey::of(&target("/a"))), PurgeScope::All);
         let prefix = PurgeScope::Prefix(UrlPrefix::parse("http://api.test/a").unwrap());
         for strength in [PurgeStrength::Hard, PurgeStrength::Soft] {
-            let purges = LocalPurges::default();
+            let purges = LocalPurges::new(NameKey::default());
             let begun = time::instant();
             let scopes = [url.clone(), tag("t"), prefix.clone(), all.clone()];
             purges.add(&scopes, strength, AT);
@@ -536,7 +547,7 @@ mod tests {
 
     #[test]
     fn pending_purges_leave_once_redis_has_accepted_them() {
-        let purges = LocalPurges::default();
+        let purges = LocalPurges::new(NameKey::default());
         let url = PurgeScope::Url(CacheKey::of(&target("/a")));
         purges.add(&[url.clone(), tag("t"), PurgeScope::All], PurgeStrength::Soft, AT);
         purges.add(&[tag("t")], PurgeStrength::Hard, AT);
@@ -573,7 +584,7 @@ mod tests {
 
     #[test]
     fn more_prefixes_than_the_bound_become_a_common_prefix() {
-        let purges = LocalPurges::default();
+        let purges = LocalPurges::new(NameKey::default());
         let prefix = |text: &str| PurgeScope::Prefix(UrlPrefix::parse(text).unwrap());
         for number in 0..PREFIXES_MAX {
             purges.add(&[prefix(&format!("http://api.test/accounts/{number:02}"))], PurgeStrength::Hard, AT);
@@ -590,7 +601,7 @@ mod tests {
         // The common prefix is a purge of its own: Redis has not accepted it with the others.
         before.iter().for_each(|purge| purges.accepted(purge));
         assert_eq!(purges.count(), 2);
-        let hosts = LocalPurges::default();
+        let hosts = LocalPurges::new(NameKey::default());
         for number in 0..=PREFIXES_MAX {
             hosts.add(&[prefix(&format!("http://host{number}/"))], PurgeStrength::Soft, AT);
         }
@@ -603,7 +614,7 @@ mod tests {
 
     #[test]
     fn a_mark_on_everything_supersedes_fetches_under_way() {
-        let purges = LocalPurges::default();
+        let purges = LocalPurges::new(NameKey::default());
         for number in 0..LOCAL_PURGES_MAX {
             purges.add_key(&CacheKey::of(&target(&format!("/{number}"))), AT);
         }

@@ -144,6 +144,33 @@ impl PurgeLog {
         status
     }
 
+    /// Adds the purges of a log that was known before and that this one lacks, if both are of one
+    /// epoch. A log that Redis has lost or that another client has changed covers less than it did.
+    pub(in crate::store) fn keep_known(&mut self, known: &Self, now: Timestamp) {
+        if known.generation.epoch != self.generation.epoch {
+            return;
+        }
+        self.unopened = self.unopened.max(known.unopened);
+        if known.soft.0 > self.soft.0 {
+            self.soft = known.soft;
+        }
+        for purge in &known.prefixes {
+            let covers = |other: &PrefixPurge| {
+                other.count >= purge.count
+                    && other.prefix.contains(&purge.prefix)
+                    && (other.strength == PurgeStrength::Hard || purge.strength == PurgeStrength::Soft)
+            };
+            if now.since(purge.at) <= LIFETIME_MAX && !self.prefixes.iter().any(covers) {
+                self.prefixes.push(purge.clone());
+            }
+        }
+        // Another client has written more than CacheWarp writes: everything counts as purged.
+        if self.prefixes.len() > 2 * PREFIXES_MAX {
+            self.prefixes.clear();
+            self.unopened = self.generation.count;
+        }
+    }
+
     /// Records a purge as the script does, in a process without Redis.
     pub(in crate::store) fn record(&mut self, purge: BulkPurge, now: Timestamp) -> PurgeGeneration {
         self.generation.count += 1;
@@ -344,6 +371,49 @@ mod tests {
         let opened = PurgeLog::parse_sealed(text, open).unwrap();
         assert_eq!(opened.judge(at(4), &target("/n")), PurgeStatus::Valid);
         assert_eq!(opened.judge(at(4), &target("/y1")), PurgeStatus::Stale(Timestamp::from_millis(800)));
+    }
+
+    #[test]
+    fn a_log_keeps_the_purges_that_were_known() {
+        let known = b"1 00000000000000ff 7 5 900\n6 h 800 http://a/x\n7 s 900 http://a/y\n";
+        let known = PurgeLog::parse(known).unwrap();
+        let kept = |text: &str, now| {
+            let mut log = PurgeLog::parse(text.as_bytes()).unwrap();
+            log.keep_known(&known, now);
+            log.to_string()
+        };
+        for (read, expected) in [
+            // Another client has removed the purges.
+            (
+                "1 00000000000000ff 9 0 0\n",
+                "1 00000000000000ff 9 5 900\n6 h 800 http://a/x\n7 s 900 http://a/y\n",
+            ),
+            // Later purges cover the known ones.
+            (
+                "1 00000000000000ff 9 8 950\n9 h 960 http://a/\n",
+                "1 00000000000000ff 9 8 950\n9 h 960 http://a/\n",
+            ),
+            (
+                "1 00000000000000ff 9 8 950\n9 s 960 http://a/\n",
+                "1 00000000000000ff 9 8 950\n9 s 960 http://a/\n6 h 800 http://a/x\n",
+            ),
+            ("1 00000000000000fe 9 0 0\n", "1 00000000000000fe 9 0 0\n"),
+        ] {
+            assert_eq!(kept(read, NOW), expected);
+        }
+        let later = NOW.plus(LIFETIME_MAX * 2);
+        assert_eq!(kept("1 00000000000000ff 9 5 900\n", later), "1 00000000000000ff 9 5 900\n");
+        // Another client writes other prefixes again and again.
+        let mut log = known.clone();
+        for number in 0..=2 * PREFIXES_MAX as u64 {
+            let text = format!("1 00000000000000ff 9 5 900\n{} h 800 http://b/{number:03}\n", number % 9);
+            let mut read = PurgeLog::parse(text.as_bytes()).unwrap();
+            read.keep_known(&log, NOW);
+            log = read;
+            assert!(log.prefixes.len() <= 2 * PREFIXES_MAX);
+        }
+        let before = PurgeGeneration { epoch: 255, count: 8 };
+        assert_eq!(log.judge(before, &target("/n")), PurgeStatus::Purged);
     }
 
     #[test]

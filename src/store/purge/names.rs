@@ -5,7 +5,7 @@ use std::fmt;
 use http::uri::PathAndQuery;
 
 use crate::entry::TagDigest;
-use crate::key::{Authority, CacheKey, Scheme, Target, TargetError};
+use crate::key::{Authority, CacheKey, FieldHasher, NameKey, Scheme, Target, TargetError};
 use crate::limits::{GROUP_BYTES_MAX, PREFIX_BYTES_MAX, PURGE_SCOPES_MAX, TAG_BYTES_MAX};
 use crate::redis::{CommandError, Replication};
 
@@ -136,8 +136,8 @@ impl CacheTag {
     }
 
     /// Returns the digest that entries carry.
-    pub fn digest(&self) -> TagDigest {
-        digest(b"cw-tag-1", &[self.0.as_bytes()])
+    pub fn digest(&self, name_key: &NameKey) -> TagDigest {
+        digest(b"cw-tag-1", &[self.0.as_bytes()], name_key)
     }
 
     /// Returns the tag's text.
@@ -164,21 +164,18 @@ impl CacheGroup {
     }
 
     /// Returns the digest that entries carry.
-    pub fn digest(&self) -> TagDigest {
+    pub fn digest(&self, name_key: &NameKey) -> TagDigest {
         let Self { scheme, authority, name } = self;
         let fields = [scheme.as_str().as_bytes(), authority.as_str().as_bytes(), name.as_bytes()];
-        digest(b"cw-grp-1", &fields)
+        digest(b"cw-grp-1", &fields, name_key)
     }
 }
 
 /// Hashes fields, each after its length, and returns half of the hash.
-fn digest(domain: &[u8], fields: &[&[u8]]) -> TagDigest {
-    let mut message = domain.to_vec();
-    for field in fields {
-        message.extend((field.len() as u64).to_be_bytes());
-        message.extend_from_slice(field);
-    }
-    TagDigest(blake3::hash(&message).as_bytes().first_chunk().map_or(0, |half| u128::from_be_bytes(*half)))
+fn digest(domain: &[u8], fields: &[&[u8]], name_key: &NameKey) -> TagDigest {
+    let mut hasher = FieldHasher::keyed(domain, name_key);
+    fields.iter().for_each(|field| hasher.field(field));
+    TagDigest(hasher.finish().first_chunk().map_or(0, |half| u128::from_be_bytes(*half)))
 }
 
 /// A prefix of resources' URLs. It covers both schemes, because the proxy knows the client's scheme
@@ -249,21 +246,21 @@ impl fmt::Display for UrlPrefix {
 
 impl PurgeScope {
     /// Returns the digest of a tag or a group; `None` for any other scope.
-    pub(in crate::store) fn tag_digest(&self) -> Option<TagDigest> {
+    pub(in crate::store) fn tag_digest(&self, name_key: &NameKey) -> Option<TagDigest> {
         match self {
-            Self::Tag(tag) => Some(tag.digest()),
-            Self::Group(group) => Some(group.digest()),
+            Self::Tag(tag) => Some(tag.digest(name_key)),
+            Self::Group(group) => Some(group.digest(name_key)),
             Self::Url(_) | Self::Prefix(_) | Self::All => None,
         }
     }
 
     /// Returns half of the hash that names the scope's key, tag or group; `None` for a prefix and
     /// for everything.
-    pub(in crate::store) fn half_hash(&self) -> Option<u128> {
+    pub(in crate::store) fn half_hash(&self, name_key: &NameKey) -> Option<u128> {
         match self {
             Self::Url(key) => Some(key.short()),
-            Self::Tag(tag) => Some(tag.digest().0),
-            Self::Group(group) => Some(group.digest().0),
+            Self::Tag(tag) => Some(tag.digest(name_key).0),
+            Self::Group(group) => Some(group.digest(name_key).0),
             Self::Prefix(_) | Self::All => None,
         }
     }
@@ -338,7 +335,10 @@ mod tests {
         for text in ["", "a\n", "\u{e4}", &long] {
             assert_eq!(CacheTag::of_route(text), Err(PurgeNameError::Tag), "{text:?}");
         }
-        let digests = ["a", "A", "product:12/x"].map(|text| CacheTag::parse(text).unwrap().digest());
+        let digests = ["a", "A", "product:12/x"].map(|text| {
+            let tag = CacheTag::parse(text).unwrap();
+            tag.digest(&NameKey::default())
+        });
         assert!(digests[0] != digests[1] && digests[1] != digests[2]);
     }
 
@@ -347,7 +347,7 @@ mod tests {
         let group = |scheme, host: &str, name| {
             CacheGroup::new(scheme, Authority::parse(scheme, host.as_bytes()).unwrap(), name)
                 .unwrap()
-                .digest()
+                .digest(&NameKey::default())
         };
         let one = group(Scheme::Http, "a.test", "g");
         assert_eq!(one, group(Scheme::Http, "A.test:80", "g"));
@@ -358,6 +358,9 @@ mod tests {
         ] {
             assert_ne!(one, other);
         }
-        assert_ne!(one, CacheTag::parse("g").unwrap().digest());
+        let tag = CacheTag::parse("g").unwrap();
+        let name_key = NameKey::new(&[7; 32]);
+        assert_ne!(one, tag.digest(&NameKey::default()));
+        assert_ne!(tag.digest(&name_key), tag.digest(&NameKey::default()));
     }
 }

@@ -30,6 +30,7 @@ impl StoreShared {
             sent = time::instant();
             (log, version) = self.request_log(redis).await?;
         }
+        let log = self.purges.with_known(log, time::now());
         if let Some(trust) = self.trust_of(redis, &self.log_name(), &version, sent) {
             self.purges.set_log_if(log.clone(), trust, || self.runs.unsettled().is_none());
         }
@@ -129,7 +130,7 @@ impl StoreShared {
         if let Some(trust) = self.trust_of(redis, &name, &version, sent) {
             self.purges.set_tag(tag, generation, trust, None);
         }
-        Ok(generation)
+        Ok(self.purges.not_before(tag, generation))
     }
 }
 

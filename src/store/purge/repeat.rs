@@ -28,7 +28,7 @@ use crate::redis::Client;
 use crate::store::fleet::listener::FleetListener;
 use crate::store::metrics::Metrics;
 use crate::store::purge::local::PendingPurge;
-use crate::store::purge::names::{PurgeError, PurgeScope};
+use crate::store::purge::names::{PurgeError, PurgeScope, PurgeStrength};
 use crate::store::purge::write::PurgeWriter;
 use crate::store::shared::StoreShared;
 use crate::store::together::together;
@@ -142,7 +142,9 @@ impl PurgeRepeater {
             .filter_map(|purge| if let PurgeScope::Url(key) = &purge.scope { Some(*key) } else { None })
             .collect();
         let names: Vec<_> = keys.iter().map(CacheKey::short).collect();
-        let synced = self.fleet.sync(&self.redis, &names, PURGE_ACK_TIMEOUT).await;
+        let is_soft = accepted.iter().any(|purge| purge.strength == PurgeStrength::Soft);
+        let strength = if is_soft { PurgeStrength::Soft } else { PurgeStrength::Hard };
+        let synced = self.fleet.sync(&self.redis, &names, strength, PURGE_ACK_TIMEOUT).await;
         if !synced.is_ok_and(|outcome| outcome.nodes > 0 && outcome.confirmed >= outcome.nodes) {
             sleep_until(deadline).await;
         }
@@ -152,7 +154,11 @@ impl PurgeRepeater {
                 PurgeScope::Url(key) => self.shared.supersede(key.short()),
                 // Without tracking, this process has the previous state for a while.
                 PurgeScope::Tag(_) | PurgeScope::Group(_) | PurgeScope::Prefix(_) | PurgeScope::All => {
-                    purge.scope.half_hash().into_iter().for_each(|tag| purges.invalidate_tag(tag));
+                    purge
+                        .scope
+                        .half_hash(&self.shared.options.name_key)
+                        .into_iter()
+                        .for_each(|tag| purges.invalidate_tag(tag));
                     purges.invalidate();
                 }
             }

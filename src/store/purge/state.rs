@@ -20,7 +20,7 @@ use std::time::Instant;
 use quick_cache::sync::Cache;
 
 use crate::entry::{PurgeGeneration, TagDigest};
-use crate::key::CacheKey;
+use crate::key::{CacheKey, NameKey};
 use crate::limits::{PURGE_EPOCHS_REMEMBERED, PURGE_LOG_REVALIDATING_MAX, TAG_GENERATIONS_MAX};
 use crate::redis::TrackingTable;
 use crate::store::purge::cached::Cached;
@@ -28,6 +28,7 @@ use crate::store::purge::history::LogHistory;
 use crate::store::purge::local::LocalPurges;
 use crate::store::purge::log::{BulkPurge, PurgeLog, TagGeneration};
 use crate::store::purge::names::{PurgeScope, PurgeStrength};
+use crate::store::purge::remembered::RememberedPurges;
 use crate::store::purge::tag_changes::TagChanges;
 use crate::store::trust::EntryTrust;
 use crate::time::Timestamp;
@@ -48,6 +49,8 @@ pub(in crate::store) struct PurgeState {
     pub(in crate::store::purge) tag_changes: TagChanges,
     /// The purges that Redis has not confirmed.
     local: LocalPurges,
+    /// The purges that a node with keys remembers.
+    pub(in crate::store::purge) remembered: Option<RememberedPurges>,
     pub(in crate::store::purge) tracking: Arc<TrackingTable>,
 }
 
@@ -55,8 +58,12 @@ pub(in crate::store) struct PurgeState {
 const EXPIRES: u64 = 1 << 63;
 
 impl PurgeState {
-    /// Returns the state before the first read.
-    pub(in crate::store) fn new(tracking: Arc<TrackingTable>) -> Arc<Self> {
+    /// Returns the state before the first read. A node with keys remembers purges.
+    pub(in crate::store) fn new(
+        tracking: Arc<TrackingTable>,
+        name_key: NameKey,
+        remembered: Option<RememberedPurges>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             revision: AtomicU64::new(0),
             last_revision: AtomicU64::new(0),
@@ -70,7 +77,8 @@ impl PurgeState {
             ended_epochs: Mutex::default(),
             tags: Cache::new(TAG_GENERATIONS_MAX),
             tag_changes: TagChanges::new(Arc::clone(&tracking)),
-            local: LocalPurges::default(),
+            local: LocalPurges::new(name_key),
+            remembered,
             tracking,
         })
     }
@@ -164,8 +172,8 @@ impl PurgeState {
         trust: EntryTrust,
         kept_until: Option<Instant>,
     ) {
-        let log = self.generation();
-        self.tags.insert(tag.0, Cached { value: tag_generation, trust: Some(trust), kept_until, log });
+        let (log, value) = (self.generation(), self.not_before(tag, tag_generation));
+        self.tags.insert(tag.0, Cached { value, trust: Some(trust), kept_until, log });
     }
 
     /// Returns whether this process has read a generation of the tag in `epoch`, still trusts the
@@ -236,7 +244,11 @@ impl PurgeState {
     /// Invalidates the generation of a tag: every entry is checked again, and the tags of those
     /// that may carry it.
     pub(in crate::store) fn invalidate_tag(&self, tag: u128) {
-        self.tags.remove(&tag);
+        match self.tags.get(&tag).filter(|_| self.remembered.is_some()) {
+            // The generation does not go back.
+            Some(known) => self.tags.insert(tag, Cached { trust: None, kept_until: None, ..known }),
+            None => drop(self.tags.remove(&tag)),
+        }
         self.tag_changes.changed(tag);
         self.bump_revision();
     }
@@ -368,7 +380,7 @@ mod tests {
     }
 
     fn tag() -> TagDigest {
-        CacheTag::parse("x").unwrap().digest()
+        CacheTag::parse("x").unwrap().digest(&NameKey::default())
     }
 
     /// Encodes an entry with a tag, fetched at this generation.
@@ -410,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_fetch_that_began_without_a_log_is_not_current_once_a_log_is_known() {
-        let purges = PurgeState::new(TrackingTable::new());
+        let purges = PurgeState::new(TrackingTable::new(), NameKey::default(), None);
         let (changes, generation) = (purges.changes(), purges.generation());
         assert!(purges.unchanged_since(changes, generation));
         let log = PurgeLog::new();
@@ -451,7 +463,7 @@ mod tests {
     fn read() -> (Arc<PurgeState>, PurgeLog, Bytes, impl Sized) {
         let tracking = TrackingTable::new();
         let (slot, token) = tracking.take();
-        let (purges, log) = (PurgeState::new(tracking), PurgeLog::new());
+        let (purges, log) = (PurgeState::new(tracking, NameKey::default(), None), PurgeLog::new());
         purges.set_log(log.clone(), EntryTrust::Tracked(token.unwrap()));
         let entry = entry(log.generation);
         (purges, log, entry, slot)
@@ -665,7 +677,7 @@ mod tests {
     /// A node that starts without Redis serves what it has fetched until it reads the log.
     #[test]
     fn an_entry_of_an_unknown_generation_is_valid_until_the_log_is_read() {
-        let purges = PurgeState::new(TrackingTable::new());
+        let purges = PurgeState::new(TrackingTable::new(), NameKey::default(), None);
         let entry = entry(PurgeGeneration::default());
         let judge = || purges.judge(&entry, &target(), Consistency::LastKnown, CheckedAt::NEVER);
         assert_eq!(untagged(judge()), known(PurgeStatus::Valid, 0));

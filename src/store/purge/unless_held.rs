@@ -13,7 +13,7 @@ impl Store {
     /// Returns the permit of a fetch whose answer may not be stored if a write holds the tag. The
     /// permit is taken before the question is sent, and Redis answers beside the origin.
     pub fn unless_held(&self, permit: StorePermit, tag: &CacheTag) -> StorePermit {
-        let tag = tag.digest();
+        let tag = tag.digest(&self.shared.options.name_key);
         if self.shared.holds.is_held(tag, time::instant()) {
             return StorePermit { hold: HoldQuery::Held, ..permit };
         }

@@ -13,14 +13,14 @@
 use bytes::Bytes;
 
 use crate::entry::{self, KeyGeneration, PurgeGeneration, TagDigest};
-use crate::key::CacheKey;
+use crate::key::{CacheKey, NameKey};
 use crate::limits::{FETCH_STORED_MAX, LIFETIME_MAX, PREFIXES_MAX, PURGE_LOG_KEPT};
 use crate::redis::{Client, Command, CommandError, ErrorKind, Reply};
 use crate::store::purge::log::{BulkPurge, PurgeLog, new_epoch};
 use crate::store::purge::names::{PurgeError, PurgeScope, PurgeStrength};
 use crate::store::scripts::{MARK_STALE, PURGE_LOG, PURGE_TAG, REPLACE, decimal, is_refused};
 use crate::store::shared::StoreShared;
-use crate::time::{self, millis};
+use crate::time::{self, Timestamp, millis};
 
 /// The writer of purges to Redis.
 #[derive(Clone, Copy)]
@@ -41,8 +41,8 @@ impl PurgeWriter<'_> {
                 self.write_tombstone(key, KeyGeneration::new()).await?;
             }
             PurgeScope::Url(key) => self.mark_stale(key).await?,
-            PurgeScope::Tag(tag) => self.purge_tag(tag.digest(), strength).await?,
-            PurgeScope::Group(group) => self.purge_tag(group.digest(), strength).await?,
+            PurgeScope::Tag(tag) => self.purge_tag(tag.digest(self.name_key()), strength).await?,
+            PurgeScope::Group(group) => self.purge_tag(group.digest(self.name_key()), strength).await?,
             PurgeScope::Prefix(prefix) => {
                 let log = self.record(BulkPurge::Prefix(prefix.clone(), strength)).await?;
                 return Ok(log.coarser(prefix));
@@ -71,16 +71,19 @@ impl PurgeWriter<'_> {
         }
         // A lookup may have read it from Redis meanwhile.
         self.drop_from_memory(key);
+        self.shared.purges.remember(key.short(), time::now());
         set.map(drop)
     }
 
-    /// Replaces the value of a key by a tombstone, and returns whether no other purge of the key
-    /// can have come within [`FETCH_STORED_MAX`].
+    /// Replaces the value of a key by a tombstone, because of a response that was received then,
+    /// and returns whether no other purge of the key can have come within [`FETCH_STORED_MAX`].
     pub(in crate::store) async fn replace(
         self,
         key: &CacheKey,
         key_generation: KeyGeneration,
+        received: Timestamp,
     ) -> Result<bool, CommandError> {
+        self.shared.purges.remember(key.short(), received);
         self.drop_from_memory(key);
         let value = entry::tombstone(key_generation, time::now());
         let arguments = [value, decimal(millis(FETCH_STORED_MAX))];
@@ -125,6 +128,7 @@ impl PurgeWriter<'_> {
             decimal(millis(FETCH_STORED_MAX)),
         ];
         PURGE_TAG.run(self.redis, &self.shared.tag_name(tag), &arguments).await?;
+        self.shared.purges.remember_tag(tag, generation, strength, time::now());
         Ok(())
     }
 
@@ -152,7 +156,7 @@ impl PurgeWriter<'_> {
         ];
         let moved = PURGE_LOG.run(self.redis, &self.shared.log_name(), &arguments).await?;
         let log = if let Reply::Bulk(value) = &moved { self.shared.parse_log(value) } else { None };
-        log.ok_or(PurgeError::Foreign)
+        Ok(self.shared.purges.with_known(log.ok_or(PurgeError::Foreign)?, time::now()))
     }
 
     /// Returns the names of the keys that a purge of this scope writes in Redis.
@@ -160,10 +164,16 @@ impl PurgeWriter<'_> {
         let Self { shared, .. } = self;
         match scope {
             PurgeScope::Url(key) => vec![shared.entry_name(key)],
-            PurgeScope::Tag(tag) => vec![shared.log_name(), shared.tag_name(tag.digest())],
-            PurgeScope::Group(group) => vec![shared.log_name(), shared.tag_name(group.digest())],
+            PurgeScope::Tag(tag) => vec![shared.log_name(), shared.tag_name(tag.digest(self.name_key()))],
+            PurgeScope::Group(group) => {
+                vec![shared.log_name(), shared.tag_name(group.digest(self.name_key()))]
+            }
             PurgeScope::Prefix(_) | PurgeScope::All => vec![shared.log_name()],
         }
+    }
+
+    fn name_key(&self) -> &NameKey {
+        &self.shared.options.name_key
     }
 
     fn drop_from_memory(self, key: &CacheKey) {

@@ -150,6 +150,7 @@ fn open(options: &NodeOptions) -> (StoreShared, Vec<Rc<Store>>) {
         warm_keys: 0,
         node_name: format!("n{number}"),
         entry_keys: SharedSealKeys::default(),
+        name_key: crate::key::NameKey::default(),
         compression: CompressionPolicy::Zstd,
         registered_name: format!("n{number}"),
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::entry::{Entry, StoredValue, TagDigest};
-use crate::key::{CacheKey, Scheme, Target};
+use crate::key::{CacheKey, NameKey, Scheme, Target};
 use crate::store::{CacheTag, PurgeScope, UrlPrefix};
 use crate::time::{self, Timestamp};
 
@@ -71,7 +71,7 @@ fn tag_numbers(resource: usize) -> [usize; 2] {
 
 /// Returns the tags of a resource.
 pub(super) fn tags(resource: usize) -> Vec<TagDigest> {
-    tag_numbers(resource).map(|number| tag(number).digest()).to_vec()
+    tag_numbers(resource).map(|number| tag(number).digest(&NameKey::default())).to_vec()
 }
 
 /// Returns the scope of a purge, drawn by a number.

@@ -30,6 +30,7 @@ impl SimulatedWrite {
         let key = key(self.resource);
         let before = store.permit(&key, KeyGeneration::NONE);
         sleep(self.origin_takes[0]).await;
+        let received = time::now();
         let version = self.origin.write(&[PurgeScope::Url(key)]).first().map_or(0, |(_, version)| *version);
         sleep(self.origin_takes[1]).await;
         let stored_for = self.stored_for.filter(|_| !before.is_superseded());
@@ -39,7 +40,7 @@ impl SimulatedWrite {
             return version;
         };
         let permit = store.renew(before);
-        if let Some(permit) = store.replace_by_own(permit).await {
+        if let Some(permit) = store.replace_by_own(permit, received).await {
             let shown = Shown { version, node: self.node, fetched: time::millis(instant() - self.begin) };
             let stored = response(shown, lifetime, time::now());
             let _ = store.put(&key, &stored, &tags(self.resource), lifetime, &permit).await;

@@ -61,7 +61,8 @@ impl Store {
         match read {
             Ok((Reply::Bulk(bytes), version)) => {
                 let key_generation = match EntryHeader::read(&bytes) {
-                    Some(EntryHeader { kind: ValueKind::Tombstone(_), key_generation, .. }) => {
+                    Some(EntryHeader { kind: ValueKind::Tombstone(at), key_generation, .. }) => {
+                        self.shared.purges.remember(key.short(), at.min(time::now()));
                         self.metrics.lookup(LookupOutcome::Miss);
                         if let Some(memory) = &self.shared.memory {
                             memory.remove_unless_behind(key.short(), key_generation);
