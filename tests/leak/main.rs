@@ -14,6 +14,9 @@
 //! One seed determines all requests and responses; a failure names it, and
 //! `LEAK_SEED=<seed> cargo test --test leak` repeats it. The scheduler still decides which requests
 //! overlap. Another API with equal paths shares the Redis: no mark crosses between the two APIs.
+//!
+//! A second run has keys. The other party then also exchanges sealed entries with each other, and
+//! brings back all entries that it has copied, after writes and purges too.
 
 #![cfg(test)]
 
@@ -25,13 +28,16 @@ mod model;
 mod world;
 
 use std::collections::HashSet;
+use std::fs::{self, Permissions};
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use cachewarp::time;
+use tempfile::TempDir;
 
 use draw::{ClientRequest, ROUTES, path};
 use harness::{Answer, Client, Origin, Proxy, Redis, Value};
@@ -50,16 +56,36 @@ const RESOURCES_AT_A_TIME: usize = 4;
 /// Redis is killed at this request, and started again after as many requests as the second number.
 const REDIS_OUTAGE: (usize, usize) = (1_000, 300);
 
-/// Runs once, or until `LEAK_EXCHANGES` requests have been judged.
+/// The form of the entries in Redis.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Storage {
+    Plain,
+    Sealed,
+}
+
+/// Held by a run: two at a time would only be slower.
+static RUNNING: Mutex<()> = Mutex::new(());
+
 #[test]
-#[expect(clippy::disallowed_methods, reason = "it is no setting of the product")]
 fn no_byte_of_one_client_leaks_to_another() {
+    run_all(Storage::Plain);
+}
+
+#[test]
+fn no_byte_leaks_from_sealed_entries_that_another_party_moves_and_replays() {
+    run_all(Storage::Sealed);
+}
+
+/// Runs once, or until `LEAK_EXCHANGES` requests have been judged.
+#[expect(clippy::disallowed_methods, reason = "it is no setting of the product")]
+fn run_all(storage: Storage) {
+    let _running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let first = number("LEAK_SEED").unwrap_or_else(|| fastrand::u64(..));
     let exchanges = number("LEAK_EXCHANGES").unwrap_or(1);
     let (mut sum, mut requests, mut seed) = (LeakReport::default(), 0, first);
     while requests < exchanges {
-        let (report, count) = run(seed);
+        let (report, count) = run(seed, storage);
         (requests, seed) = (requests + count as u64, seed.wrapping_add(1));
         sum.add(report);
         println!("{requests} requests: {sum:?}");
@@ -67,14 +93,15 @@ fn no_byte_of_one_client_leaks_to_another() {
 }
 
 /// Draws and judges one run. Returns its result, and the number of its requests.
-fn run(seed: u64) -> (LeakReport, usize) {
+fn run(seed: u64, storage: Storage) -> (LeakReport, usize) {
     let (origin, redis) = (Origin::start(), Redis::start());
     let world = World::open(seed, REQUESTS / REQUESTS_A_RESOURCE + RESOURCES_AT_A_TIME, &origin);
     let mut routes = tempfile::NamedTempFile::new().expect("a file");
     routes.write_all(ROUTES.as_bytes()).expect("a file");
     let routes_file = routes.path().to_str().expect("a path");
+    let keys = KeyFiles::write();
     let proxies: [Proxy; 2] = ["64MiB", "0"].map(|memory| {
-        let settings = [
+        let mut settings = vec![
             ("cache_memory_size", memory),
             ("redis_timeout", "5s"),
             ("origin_head_timeout", "1s"),
@@ -83,15 +110,20 @@ fn run(seed: u64) -> (LeakReport, usize) {
             ("otlp_endpoint", "http://127.0.0.1:9"),
             ("trace_sample", "50%"),
         ];
+        if storage == Storage::Sealed {
+            settings.extend([("entry_key_file", &*keys.entries), ("name_key_file", &*keys.names)]);
+        }
         Proxy::start_with_redis(&origin.url(), &redis.url(), &settings)
     });
     let neighbour = Neighbour::start(&redis, seed);
     let party = Arc::new(Party {
         world,
         proxies,
+        storage,
         redis: Mutex::new(redis),
         purges: Mutex::default(),
         forged: AtomicUsize::default(),
+        replayed: AtomicUsize::default(),
     });
     let clients: Vec<_> = (0..CLIENTS)
         .map(|number| {
@@ -151,6 +183,15 @@ fn run(seed: u64) -> (LeakReport, usize) {
         (party.forged.load(Ordering::Relaxed), 20),
     ];
     assert!(enough.iter().all(|(count, least)| count >= least), "LEAK_SEED={seed}: {enough:?}");
+    if storage == Storage::Sealed {
+        let refused = |proxy: &Proxy| proxy.metric("cachewarp_entries_damaged_total{reason=\"forged\"}");
+        let refused: f64 = party.proxies.iter().map(refused).sum();
+        let replayed = party.replayed.load(Ordering::Relaxed);
+        assert!(
+            refused >= 3.0 && replayed >= 100,
+            "LEAK_SEED={seed}: {refused} refused, {replayed} replayed"
+        );
+    }
     (report, received.len())
 }
 
@@ -197,14 +238,39 @@ impl Neighbour {
     }
 }
 
+/// The files with the keys of the sealed entries and of the names.
+struct KeyFiles {
+    _folder: TempDir,
+    entries: String,
+    names: String,
+}
+
+impl KeyFiles {
+    fn write() -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let file = |name: &str, line: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, line).expect("a file");
+            fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("a file");
+            path.to_str().expect("a path").to_owned()
+        };
+        let entries = file("entries", "e:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
+        let names = file("names", "n:AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
+        Self { _folder: folder, entries, names }
+    }
+}
+
 /// The clients, and the operators and other parties whose roles they take in turn.
 struct Party {
     world: Arc<World>,
     proxies: [Proxy; 2],
+    storage: Storage,
     redis: Mutex<Redis>,
     purges: Mutex<Vec<Removal>>,
     /// Number of forged entries in Redis.
     forged: AtomicUsize,
+    /// Number of entries that were brought back.
+    replayed: AtomicUsize,
 }
 
 impl Party {
@@ -250,6 +316,7 @@ impl Party {
         match dice.u8(..100) {
             0..2 => self.purge(node, resource),
             2..6 => self.forge(dice),
+            6 if self.storage == Storage::Sealed => self.copy_replay_or_exchange(dice),
             _ => {}
         }
     }
@@ -297,6 +364,39 @@ impl Party {
         let redis = self.redis.lock().unwrap();
         if let Ok(Value::Integer(forged)) = redis.try_command(&["EVAL", SCRIPT, "0", &kind, &at]) {
             self.forged.fetch_add(usize::try_from(forged).unwrap_or_default(), Ordering::Relaxed);
+        }
+    }
+
+    /// Copies all entries, puts all copies back under their names, or gives each entry of a
+    /// namespace the name of another one.
+    fn copy_replay_or_exchange(&self, dice: &mut fastrand::Rng) {
+        const SCRIPT: &str = r"
+            local count, spaces = 0, {}
+            for _, name in ipairs(redis.call('KEYS', ARGV[1] == 'replay' and 'copy:*' or 'cachewarp:*')) do
+                local bytes = redis.pcall('GET', name)
+                local is_entry = type(bytes) == 'string' and string.sub(bytes, 1, 3) == 'CW\4' and string.byte(bytes, 4) ~= 3
+                if is_entry and ARGV[1] == 'exchange' then
+                    local space = string.sub(name, 1, -33)
+                    spaces[space] = spaces[space] or {}
+                    table.insert(spaces[space], { name, bytes })
+                elseif is_entry then
+                    local to = ARGV[1] == 'copy' and 'copy:' .. name or string.sub(name, 6)
+                    redis.call('SET', to, bytes, 'PX', 600000)
+                    count = count + 1
+                end
+            end
+            for _, entries in pairs(spaces) do
+                for number, entry in ipairs(entries) do
+                    redis.call('SET', entry[1], entries[number % #entries + 1][2], 'KEEPTTL')
+                end
+            end
+            return count";
+        let what = ["copy", "copy", "replay", "replay", "exchange"][dice.usize(..5)];
+        let redis = self.redis.lock().unwrap();
+        if let Ok(Value::Integer(count)) = redis.try_command(&["EVAL", SCRIPT, "0", what])
+            && what == "replay"
+        {
+            self.replayed.fetch_add(usize::try_from(count).unwrap_or_default(), Ordering::Relaxed);
         }
     }
 }
