@@ -334,3 +334,37 @@ proptest! {
         }
     }
 }
+
+/// Returns quotes of about this size, with numbers that differ: those of `benches/entry.rs`.
+fn quotes(bytes: usize) -> Bytes {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut rows = String::from("[");
+    while rows.len() < bytes {
+        let (bid, at) = (random.u32(90_000..120_000), random.u32(0..86_400));
+        let (ask, size) = (f64::from(bid + 3) / 1e5, random.u32(1..50) * 100_000);
+        let (hour, minute, second) = (at / 3600, at / 60 % 60, at % 60);
+        rows.push_str(&format!(
+            r#"{{"symbol":"EURUSD","bid":{},"ask":{ask},"size":{size},"at":"2026-11-22T{hour:02}:{minute:02}:{second:02}Z"}},"#,
+            f64::from(bid) / 1e5,
+        ));
+    }
+    Bytes::from(format!("{}]", rows.trim_end_matches(',')))
+}
+
+/// Prints the bytes in Redis: `cargo test --lib quotes_take_fewer_bytes -- --nocapture`.
+#[test]
+fn quotes_take_fewer_bytes_in_redis_than_in_memory() {
+    let keys = keys(&[0]);
+    for size in [1 << 10, 10 << 10, 100 << 10] {
+        let entry = encode(&key("/a"), &response(&quotes(size)), &version()).unwrap();
+        let bytes = |compression, keys| packed(&entry, compression, keys).len();
+        let plain = bytes(CompressionPolicy::Off, None);
+        let forms = [
+            bytes(CompressionPolicy::Zstd, None),
+            bytes(CompressionPolicy::Off, Some(&keys)),
+            bytes(CompressionPolicy::Zstd, Some(&keys)),
+        ];
+        println!("{size}: plain {plain}, compressed {}, sealed {}, both {}", forms[0], forms[1], forms[2]);
+        assert!(forms[0] < plain * 9 / 10 && forms[1] <= plain && forms[2] < plain * 9 / 10, "{forms:?}");
+    }
+}
