@@ -176,7 +176,7 @@ settings! {
         OriginQueueTimeout "origin_queue_timeout" ValueForm::Duration, "500ms",
             "Maximum time in the queue for the origin before a request is refused; `0` disables the queue.";
         OriginRewriteLocation "origin_rewrite_location" ValueForm::Switch, "true",
-            "Replaces the address of `origin_url` in `Location`, `Content-Location`, `Link` and `Refresh` by the one that the client asked by.";
+            "Replaces the address of `origin_url` in `Location`, `Content-Location`, `Link` and `Refresh` by the one that the client asked by, and removes its base path, also from links without an address.";
         Via "via" ValueForm::Switch, "true",
             "Names this proxy in `Via`, with a part for each process, and refuses a request that has come back with 508. nginx compresses no response to a request with `Via` unless `gzip_proxied any` is set.";
         TrustedProxies "trusted_proxies" ValueForm::List, "",
