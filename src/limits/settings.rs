@@ -23,6 +23,8 @@ pub const BACKLOG_MAX: usize = 65_535;
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// Connections of one address that may be open on the admin listener at once.
 pub const ADMIN_CONNECTIONS_PER_ADDRESS_MAX: usize = 32;
+/// The longest time for which an operator may read nothing of an answer.
+pub const ADMIN_READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest size of the memory tier: the limit of the address space.
 pub const MEMORY_BYTES_MAX: usize = usize::MAX / 2;
 /// The longest prefix of the keys in Redis: every key carries it.

@@ -252,6 +252,13 @@ impl ConnectionActivity {
             && !self.is_tunnel()
     }
 
+    /// Returns whether work under way needs the client: the rest of a request's body is missing, or
+    /// the socket takes no more of a response.
+    pub(super) fn is_stalled(&self) -> bool {
+        let lacks_body = self.in_flight.load(Relaxed) > 0 && self.inbound() == NextBytes::Body;
+        lacks_body || self.writing.load(Relaxed)
+    }
+
     /// Returns whether the client's time limit restarted since the last call.
     pub(super) fn take_moved(&self) -> bool {
         let moved = self.moved.load(Relaxed);

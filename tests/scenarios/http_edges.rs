@@ -364,6 +364,25 @@ fn silent_connections_do_not_keep_operators_out() {
 }
 
 #[test]
+fn bodies_that_never_come_do_not_keep_operators_out() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let addr = proxy.admin_addr();
+    let head = "POST /purge HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    let mut stalled: Vec<_> = (0..100).map(|_| TcpStream::connect(addr).unwrap()).collect();
+    stalled.iter_mut().for_each(|stream| {
+        // The server may have closed it.
+        let _ = std::io::Write::write_all(stream, format!("{head}Content-Length: 12\r\n\r\n{{").as_bytes());
+    });
+    for path in ["/health", "/metrics"] {
+        assert_eq!(client::get(addr, path).status, 200, "{path}");
+    }
+    let mut operator = Client::connect(addr);
+    operator.send(format!("{head}Content-Length: 12\r\n\r\n{{\"all\":true}}"));
+    assert_eq!(operator.response().status, 200);
+}
+
+#[test]
 fn a_fetch_that_no_client_reads_ends() {
     let origin = Origin::start();
     let (piece, ended) = (Gate::new(), Gate::new());

@@ -26,9 +26,9 @@ use crate::config::table::Name;
 use crate::config::urls;
 use crate::key::NameKey;
 use crate::limits::{
-    ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_PER_ADDRESS_MAX, BACKLOG_MAX, CONNECTIONS_MAX,
-    CONNECTIONS_USUAL, MEMORY_BYTES_MAX, ON_WRITE_RATE_MAX, QUERY_BODY_BYTES_MAX, TIMEOUT_MAX, TIMEOUT_MIN,
-    WARM_KEYS_MAX, WORKERS_MAX, entry_bytes_max,
+    ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_PER_ADDRESS_MAX, ADMIN_READ_TIMEOUT, BACKLOG_MAX,
+    CONNECTIONS_MAX, CONNECTIONS_USUAL, MEMORY_BYTES_MAX, ON_WRITE_RATE_MAX, QUERY_BODY_BYTES_MAX,
+    TIMEOUT_MAX, TIMEOUT_MIN, WARM_KEYS_MAX, WORKERS_MAX, entry_bytes_max,
 };
 use crate::origin::{AddressShare, HostField, LinkRewrite, ViaName};
 use crate::proxy::FetchLease;
@@ -250,6 +250,7 @@ impl Resolver<'_> {
             proxied: None,
             request_ids: None,
             when_full: server::WhenFull::CloseSilent { per_address: ADMIN_CONNECTIONS_PER_ADDRESS_MAX },
+            body_timeout: server.body_timeout.min(ADMIN_READ_TIMEOUT),
             ..server.clone()
         }))
     }
