@@ -136,6 +136,8 @@ pub const REDIS_RUN_BYTES_MAX: usize = 64;
 /// Time without a refusal of a command after which a success ends the state *refusing*: a full
 /// Redis accepts some writes between refusals.
 pub const REDIS_REFUSAL_CALM: Duration = Duration::from_secs(5);
+/// Time without a refusal of a command after which any success ends the state *refusing*.
+pub const REDIS_REFUSAL_EXPIRY: Duration = Duration::from_secs(30);
 /// Causes of failed connections to one server that the log names before the next connection.
 pub const LOGGED_CAUSES_MAX: usize = 8;
 /// Time for which the result of a health probe is cached.

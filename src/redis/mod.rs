@@ -38,7 +38,8 @@ pub use contact::ServerContact;
 pub use error::{CommandError, DisconnectReason};
 pub use health::{BreakerState, ConnectionState, ConnectionStatus, ServerState, StatsBoard};
 pub use options::{
-    ClusterSeeds, Deployment, Options, PasswordFile, ReadingNodes, RedisAddress, Sentinels, Topology,
+    ClusterSeeds, Deployment, Options, PasswordFile, ReadingNodes, Redirections, RedisAddress, Sentinels,
+    Topology,
 };
 pub use pool::{FleetChannel, RedisPool};
 pub use submission::Lane;

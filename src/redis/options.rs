@@ -91,6 +91,17 @@ pub struct Options {
     pub board: StatsBoard,
     /// The limit from dialling to the end of the handshake, for each attempt.
     pub connect_timeout: Duration,
+    /// The treatment of redirections; the client of a cluster sets it for its servers.
+    pub redirections: Redirections,
+}
+
+/// The treatment of `MOVED`, `ASK` and `TRYAGAIN`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redirections {
+    /// The caller repeats the command at the right server.
+    Followed,
+    /// The deployment has no other server: the command fails, and the log advises.
+    Refused,
 }
 
 impl Options {
@@ -109,6 +120,7 @@ impl Options {
             hedge_share: 0.02,
             board: StatsBoard::new(instant()),
             connect_timeout: Duration::from_secs(2),
+            redirections: Redirections::Refused,
         }
     }
 }

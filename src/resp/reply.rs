@@ -59,6 +59,8 @@ labels! {
         Oom => "oom",
         /// The server cannot persist, and is configured to refuse writes then.
         Misconfigured => "misconf",
+        /// The server has too few replicas, and is configured to refuse writes then.
+        NoReplicas => "no-replicas",
         /// The server requires a password.
         NoAuth => "no-auth",
         /// The password or user is wrong.
@@ -102,6 +104,7 @@ const ERRORS: &[(&[u8], ErrorKind)] = &[
     (b"READONLY ", ErrorKind::ReadOnly),
     (b"OOM ", ErrorKind::Oom),
     (b"MISCONF ", ErrorKind::Misconfigured),
+    (b"NOREPLICAS ", ErrorKind::NoReplicas),
     (b"NOAUTH ", ErrorKind::NoAuth),
     (b"WRONGPASS ", ErrorKind::WrongPass),
     // Redis 5 and older.
@@ -182,6 +185,7 @@ mod tests {
             ("READONLY You can't write against a read only replica.", ErrorKind::ReadOnly),
             ("OOM command not allowed when used memory > 'maxmemory'.", ErrorKind::Oom),
             ("MISCONF Redis is configured to save RDB snapshots", ErrorKind::Misconfigured),
+            ("NOREPLICAS Not enough good replicas to write.", ErrorKind::NoReplicas),
             ("NOAUTH Authentication required.", ErrorKind::NoAuth),
             ("WRONGPASS invalid username-password pair or user is disabled.", ErrorKind::WrongPass),
             ("ERR invalid password", ErrorKind::WrongPass),

@@ -264,6 +264,35 @@ fn each_refusal_of_a_write_has_its_line_and_advice() {
     }
 }
 
+/// No later success ends these refusals: another key may have another server or another type.
+#[test]
+fn a_redirection_and_a_key_of_another_type_are_named() {
+    for (refusal, fields) in [
+        ("-MOVED 3999 127.0.0.1:6381\r\n", ["kind=moved", "redis+cluster://"]),
+        ("-WRONGTYPE Operation against a key\r\n", ["kind=wrong-type", "key=\"cachewarp:"]),
+    ] {
+        let redis = ScriptedRedis::respond(move |command| {
+            let reply = match command[0].as_str() {
+                "HELLO" => "-ERR unknown command 'HELLO'\r\n",
+                "PING" => "+PONG\r\n",
+                "GET" => refusal,
+                "GETRANGE" | "INFO" => "$0\r\n\r\n",
+                _ => "+OK\r\n",
+            };
+            Some(reply.into())
+        });
+        let origin = origin();
+        let node = Node::start(&origin, &redis.url());
+        node.program.await_line("connected to Redis");
+        until("a refusal", || {
+            node.cache_status("/a");
+            node.health() == REFUSING
+        });
+        let line = node.program.await_line("Redis refuses a command");
+        assert!(fields.iter().all(|field| line.contains(field)), "{line}");
+    }
+}
+
 /// Redis has the purge, and no node can be asked to confirm it. Each purge holds at this node at
 /// once, and at the others when their memory has forgotten its entries.
 #[test]

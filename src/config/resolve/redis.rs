@@ -62,6 +62,7 @@ impl Resolver<'_> {
                 hedge_share,
                 board: redis::StatsBoard::new(instant()),
                 connect_timeout,
+                redirections: redis::Redirections::Refused,
             },
         }))
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::layout::{ClusterLayout, ClusterNode, ShardMembers};
 use super::servers::ClusterServers;
 use crate::redis::connection::ControlError;
-use crate::redis::options::{Options, ReadingNodes};
+use crate::redis::options::{Options, ReadingNodes, Redirections};
 use crate::redis::pool::RedisPool;
 use crate::redis::topology::RefreshResult;
 use crate::resp::topology::{ClusterShard, Endpoint, SlotMap, shards, slots};
@@ -152,6 +152,7 @@ impl ClusterServers {
         let options = Options {
             address: self.control.address(endpoint),
             connections: share(self.options.connections, servers, place),
+            redirections: Redirections::Followed,
             ..self.options.clone()
         };
         let pool = RedisPool::with(options, self.control.tls(), self.tracking.clone(), self.metrics.clone());

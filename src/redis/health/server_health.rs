@@ -19,8 +19,9 @@ use super::metrics::PoolMetrics;
 use super::refusals::{RefusalChange, ServerRefusals};
 use super::server_stats::ServerStats;
 use super::stats_board::{LogNovelty, StatsBoard, StatsWriter};
-use crate::limits::{REDIS_STALL_FACTOR, REDIS_STALL_MIN, REDIS_WAIT_MAX};
+use crate::limits::{REDIS_REFUSAL_EXPIRY, REDIS_STALL_FACTOR, REDIS_STALL_MIN, REDIS_WAIT_MAX};
 use crate::redis::error::CommandError;
+use crate::redis::options::Redirections;
 use crate::redis::submission::{Submission, wait_deadline};
 use crate::resp::{Command, CommandUrgency, ErrorKind, ReplyDeadlines, ReplyTiming};
 use crate::time::instant;
@@ -31,6 +32,7 @@ pub(in crate::redis) struct ServerHealth {
     pub(in crate::redis) server_stats: ServerStats,
     board: StatsBoard,
     refusals: Arc<ServerRefusals>,
+    redirections: Redirections,
     /// The server's address, without credentials.
     server: String,
     /// The longest wait for a reply.
@@ -70,6 +72,7 @@ impl ServerHealth {
         server: String,
         command_timeout: Duration,
         late_reporting: LateReporting,
+        redirections: Redirections,
         metrics: PoolMetrics,
     ) -> Self {
         let command_timeout = command_timeout.min(REDIS_WAIT_MAX);
@@ -80,6 +83,7 @@ impl ServerHealth {
             metrics,
             server_stats: board.server_stats(&server),
             refusals: board.refusals(&server),
+            redirections,
             board,
             server,
             command_timeout,
@@ -164,21 +168,36 @@ impl ServerHealth {
     /// Counts the result of a command, and records whether the server refuses its kind of work.
     pub(in crate::redis) fn finished<T>(&self, command: &Command<'_>, result: &Result<T, CommandError>) {
         self.metrics.command(result);
-        let change = match result {
-            Ok(_) => self.refusals.accept(command, || self.board.elapsed(instant())),
+        match result {
+            Ok(_) => {
+                let ended = self.refusals.accept(command, || self.board.elapsed(instant()));
+                ended.into_iter().for_each(|change| self.log_refusal(command, change));
+            }
             Err(CommandError::Server(kind)) => {
-                self.refusals.refuse(command, *kind, self.board.elapsed(instant()))
+                let now = self.board.elapsed(instant());
+                let change = self.refusals.refuse(command, *kind, self.redirections, now);
+                change.into_iter().for_each(|change| self.log_refusal(command, change));
             }
-            Err(_) => None,
-        };
+            Err(_) => {}
+        }
+    }
+
+    /// Writes a change of the refused commands to the log.
+    fn log_refusal(&self, cause: &Command<'_>, change: RefusalChange) {
+        let server = &self.server;
         match change {
-            Some(RefusalChange::Refused(command, kind, advice)) => {
-                tracing::warn!(server = self.server, %command, %kind, advice, "Redis refuses a command");
+            RefusalChange::Refused(command, kind, advice) => {
+                let key = (kind == ErrorKind::WrongType).then(|| cause.key()).flatten();
+                let key = key.map(|key| key.escape_ascii().to_string());
+                tracing::warn!(server, %command, %kind, key, advice, "Redis refuses a command");
             }
-            Some(RefusalChange::Accepted(command)) => {
-                tracing::info!(server = self.server, %command, "Redis accepts a command again");
+            RefusalChange::Accepted(command) => {
+                tracing::info!(server, %command, "Redis accepts a command again");
             }
-            None => {}
+            RefusalChange::Expired(command) => {
+                let seconds = REDIS_REFUSAL_EXPIRY.as_secs();
+                tracing::info!(server, %command, seconds, "Redis has not refused a command again");
+            }
         }
     }
 

@@ -80,6 +80,7 @@ impl RedisPool {
             options.address.to_string(),
             options.command_timeout,
             if options.hedge_share > 0.0 { LateReporting::On } else { LateReporting::Off },
+            options.redirections,
             metrics,
         ));
         let server = Rc::new(PoolServer::new(dialler, options, tracking, Rc::clone(&health)));
