@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HeaderValue};
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -125,7 +125,14 @@ impl<H: Handler> ConnectionExchange<H> {
             |recorder: &Rc<RequestRecorder>| recorder.begin(addr.ip(), scheme, &request, id.as_ref(), &trace);
         let logged = self.recorder.as_ref().map(begin);
         let record = logged.as_ref().map(LoggedRequest::record).unwrap_or_default().traced(trace);
-        let in_flight = InFlightRequest { exchange: Rc::clone(self), stream, logged, span, id: id.clone() };
+        let in_flight = InFlightRequest {
+            exchange: Rc::clone(self),
+            stream,
+            has_content: request.method() != Method::HEAD,
+            logged,
+            span,
+            id: id.clone(),
+        };
         if let Some((refusal, status)) = refuse(vouched, &request) {
             self.metrics.refused(refusal);
             record.note(|facts| {
@@ -183,10 +190,22 @@ fn refused<H: Handler>(
     response
 }
 
+/// Drops the content of the response to a `HEAD`, and keeps its length (RFC 9110 §9.3.2). hyper does
+/// so over HTTP/1.1 only.
+fn without_content<H: Handler>(response: Response<H::Body>, in_flight: InFlightRequest<H>) -> CallEnd<H> {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    Ok(Response::from_parts(head, TrackedBody { body: None, hold: None, in_flight }))
+}
+
 /// A request whose response is not finished.
 pub(super) struct InFlightRequest<H> {
     exchange: Rc<ConnectionExchange<H>>,
     stream: Option<StreamNumber>,
+    /// Whether the response may have content: not the one to a `HEAD`.
+    has_content: bool,
     /// The line of the access log, which ends with the request.
     logged: Option<LoggedRequest>,
     /// The span of the request, if it is sampled.
@@ -208,6 +227,9 @@ impl<H: Handler> InFlightRequest<H> {
                     exchange.shutdown.has_begun() && matches!(exchange.protocol, HttpProtocol::Http1);
                 if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                if !self.has_content && !response.body().is_end_stream() {
+                    return without_content(response, self);
                 }
                 let hold = H::take_hold(response.body_mut());
                 if let Some(hold) = hold.as_ref().filter(|hold| hold.is_counted()) {
@@ -300,7 +322,7 @@ impl<H: Handler> Future for RequestCall<H> {
 
 /// The body of a response. While it exists, its request is in flight.
 pub(super) struct TrackedBody<H: Handler> {
-    /// `None` where the server itself answered.
+    /// `None` where the server itself answered, and for a `HEAD`.
     body: Option<H::Body>,
     hold: Option<AnswerHold>,
     in_flight: InFlightRequest<H>,

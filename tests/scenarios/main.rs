@@ -42,6 +42,8 @@ mod harness;
 #[cfg(test)]
 mod harness_holds;
 #[cfg(test)]
+mod head_requests;
+#[cfg(test)]
 mod held;
 #[cfg(test)]
 mod http_edges;
