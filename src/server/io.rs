@@ -7,13 +7,14 @@
 //!
 //! While a complete request has no response, the wrapper conceals from hyper that the client's
 //! bytes have ended: the client may have closed only its sending side, and hyper would drop its
-//! request.
+//! request. Once the last response is written, the wrapper wakes hyper, which reads the end and
+//! closes.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -43,6 +44,8 @@ pub(super) struct WatchedSocket<S> {
     repair: &'static [u8],
     /// Whether the client closed its sending side before the response of its request began.
     half_closed: bool,
+    /// The task that reads the concealed end after the response.
+    end_reader: Option<Waker>,
     /// `None` where the protocol frames itself.
     framing: Option<RequestFraming>,
     /// The written frames of HTTP/2.
@@ -65,6 +68,7 @@ impl<S> WatchedSocket<S> {
             replay,
             repair: &[],
             half_closed: false,
+            end_reader: None,
             framing: Some(RequestFraming::default()),
             sent_frames: None,
             activity,
@@ -82,7 +86,17 @@ impl<S> WatchedSocket<S> {
         activity.vouch_for_all();
         guard.received(replay.len());
         let sent_frames = Some(SentFrames::default());
-        Self { stream, replay, repair: &[], half_closed: false, framing: None, sent_frames, activity, guard }
+        Self {
+            stream,
+            replay,
+            repair: &[],
+            half_closed: false,
+            end_reader: None,
+            framing: None,
+            sent_frames,
+            activity,
+            guard,
+        }
     }
 
     /// Passes received bytes to framing, up to the first that needs a repair. Framing ends once the
@@ -210,8 +224,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedSocket<S> {
         this.guard.received(read.len());
         if read.is_empty() && this.framing.is_some() {
             this.half_closed |= this.activity.owes_response();
-            // hyper reads again once it has written the response.
             if this.half_closed && this.activity.is_answering() {
+                this.end_reader = Some(cx.waker().clone());
                 return Poll::Pending;
             }
         }
@@ -260,6 +274,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedSocket<S> {
         // TLS holds encrypted bytes until the socket takes them.
         if flushed.is_ready() {
             self.activity.flushes();
+            if self.end_reader.is_some()
+                && !self.activity.is_answering()
+                && let Some(reader) = self.end_reader.take()
+            {
+                reader.wake();
+            }
         }
         flushed
     }

@@ -344,6 +344,48 @@ fn a_client_that_closes_its_sending_side_is_answered() {
     until("every connection to be closed", || proxy.metric("cachewarp_client_connections_open") == 0.0);
 }
 
+/// The time limits of a client are far longer than the test's patience.
+#[test]
+fn the_connection_of_a_client_that_closed_its_sending_side_ends_with_the_last_response() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    let shared = [("Cache-Control", "max-age=60")];
+    for path in ["/a", "/b", "/c"] {
+        origin.answer(path, Answer::json_with(&shared, "{}").pass(&gate));
+    }
+    origin.answer("/alone", Answer::json_with(&[("Cache-Control", "no-store")], "{}").pass(&gate));
+    let chunked = "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let chunks = Answer::silent().pass(&gate).send(chunked).send("2\r\n{}\r\n").send("0\r\n\r\n");
+    origin.answer("/chunks", chunks);
+    let proxy = Proxy::start(&origin.url(), &[("client_idle_timeout", "10m")]);
+    let content = "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+    let chunked = "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+    let end = " HTTP/1.1\r\nHost: test\r\n";
+    let mut arrivals = 0;
+    for (requests, fetches, answers) in [
+        (format!("GET /a{end}\r\n"), 1, 1),
+        (format!("GET /a{end}\r\n"), 0, 1),
+        (format!("HEAD /b{end}\r\n"), 1, 1),
+        (format!("GET /alone{end}\r\n"), 1, 1),
+        (format!("GET /chunks{end}\r\n"), 1, 1),
+        (format!("POST /alone{end}{content}"), 1, 1),
+        (format!("POST /alone{end}{chunked}"), 1, 1),
+        (format!("QUERY /alone{end}{content}"), 1, 1),
+        (format!("GET /c{end}\r\nGET /alone{end}\r\nGET /c{end}\r\n"), 2, 3),
+    ] {
+        let mut client = proxy.connect();
+        client.send(&requests);
+        client.finish();
+        for _ in 0..fetches {
+            arrivals += 1;
+            gate.await_arrivals(arrivals);
+            gate.release_one();
+        }
+        let rest = String::from_utf8(client.rest()).unwrap();
+        assert_eq!(rest.matches("HTTP/1.1 200 OK").count(), answers, "{requests:?} {rest:?}");
+    }
+    until("every connection to be closed", || proxy.metric("cachewarp_client_connections_open") == 0.0);
+}
+
 #[test]
 fn silent_connections_do_not_keep_operators_out() {
     let origin = Origin::start();
