@@ -576,6 +576,30 @@ fn an_error_of_the_resource_is_awaited_twice() {
     }
 }
 
+/// The origin does not answer the leader, whose own field is the cause.
+#[test]
+fn a_head_timeout_that_the_leader_may_have_caused_is_not_shared() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    let first = gate.clone();
+    origin.script("/a", move |exchange| {
+        if exchange.request.field("referer").is_some() {
+            first.pass();
+        }
+        Answer::json_with(&[("Cache-Control", "max-age=60")], "{}").give(exchange)
+    });
+    let settings = [("origin_head_timeout", "3s"), ("collapse_timeout", "10m")];
+    let proxy = Proxy::start(&origin.url(), &settings);
+    let mut leader = proxy.connect();
+    leader.send_head("GET", "/a", &[("Referer", "slow")]);
+    gate.await_arrivals(1);
+    let mut followers = waiting_clients(&proxy, "/a", 6);
+    proxy.await_askers(7);
+    assert_eq!(leader.response().status, 504);
+    assert!(responses(&mut followers).iter().all(|response| response.status == 200));
+    assert_eq!(origin.count("/a"), 2, "one follower must lead a new fetch");
+    gate.open();
+}
+
 /// A step of an exchange with the origin.
 type Act = fn(&mut Exchange) -> std::io::Result<()>;
 

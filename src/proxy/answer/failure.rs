@@ -110,16 +110,19 @@ impl Failure {
     }
 
     /// Returns whether the request itself may have caused the failure: its fields may exceed the
-    /// origin's limits, or be reflected in the response, or its client may have used up its share
-    /// of the origin's turns. Such a failure says nothing about other requests.
+    /// origin's limits, be reflected in the response, or select work that takes the origin too long,
+    /// or its client may have used up its share of the origin's turns. Such a failure says nothing
+    /// about other requests.
     pub(in crate::proxy) fn may_be_of_the_request(self) -> bool {
         match self {
-            Self::Closed | Self::BadAnswer | Self::HeadTooLarge | Self::Overloaded | Self::RetryAfter(_) => {
-                true
-            }
+            Self::HeadTimeout
+            | Self::Closed
+            | Self::BadAnswer
+            | Self::HeadTooLarge
+            | Self::Overloaded
+            | Self::RetryAfter(_) => true,
             Self::Refused
             | Self::ConnectTimeout
-            | Self::HeadTimeout
             | Self::BreakerOpen
             | Self::Shed
             | Self::PerAddressLimit
