@@ -129,6 +129,40 @@ fn concurrent_requests_with_no_cache_share_the_next_fetch() {
 
 /// The first fetch never gets a response. Its own client does not wait for it longer than the
 /// others.
+/// The origin takes longer than requests that forbid an older response wait for each fetch. The
+/// first response that was requested after their arrival answers them all.
+#[test]
+fn requests_with_no_cache_take_the_first_response_that_they_may() {
+    let (origin, gates) = (Origin::start(), [(); 3].map(|()| Gate::new()));
+    let counted = AtomicUsize::new(0);
+    origin.script("/a", {
+        let gates = gates.clone();
+        move |exchange| {
+            let number = counted.fetch_add(1, Ordering::SeqCst);
+            gates.get(number).unwrap_or(&gates[2]).pass();
+            Answer::raw(CHUNKED).send(format!("1\r\n{number}\r\n0\r\n\r\n")).give(exchange)
+        }
+    });
+    let proxy = Proxy::start(&origin.url(), &[("collapse_timeout", "3s")]);
+    let field = [("Cache-Control", "no-cache")];
+    let mut first = proxy.connect();
+    first.send_head("GET", "/a", &field);
+    gates[0].await_arrivals(1);
+    let mut others: Vec<_> = (0..8).map(|_| proxy.connect()).collect();
+    others.iter_mut().for_each(|client| client.send_head("GET", "/a", &field));
+    proxy.await_askers(9);
+    // The first fetch is too old for the others; the second began after their arrival.
+    gates[1].await_arrivals(1);
+    gates[2].await_arrivals(1);
+    gates[1].open();
+    for response in responses(&mut others) {
+        assert_eq!((response.status, response.text()), (200, "1"));
+    }
+    gates[0].open();
+    assert_eq!(first.response().text(), "0");
+    gates[2].open();
+}
+
 #[test]
 fn a_fetch_without_a_response_delays_its_client_no_longer_than_the_others() {
     let (origin, gate) = (Origin::start(), Gate::new());

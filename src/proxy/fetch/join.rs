@@ -1,7 +1,10 @@
 //! Requests that join a fetch: the role of each in the fetch of its key, and the wait of a
 //! follower.
 
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -64,6 +67,9 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
     let mut may_lead_anew = true;
     // The last fetch that does not answer this request, because it takes too long or is too old.
     let mut waited = None;
+    // The fetches that take too long and began after this request arrived. The response of each
+    // answers it. For requests that take older responses, the table keeps these fetches.
+    let mut earlier = Vec::new();
     let (mut joins, mut waits) = (0, 0);
     while joins < JOINS_MAX {
         let key = fetch_request.request.fetch_key(fetch_request.location.key);
@@ -78,10 +84,9 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
                     // Another fetch may have ended since the lookup.
                     return match just_stored(proxy, &fetch_request.request, &fetch_request.location) {
                         Some(hit) => serve_stored(&fetch_request.request, hit).await,
-                        None if scope == FetchScope::Any => {
-                            Box::pin(lead_or_follow(proxy, &fetch_request, lead, *permit)).await
+                        None => {
+                            Box::pin(lead_or_follow(proxy, &fetch_request, lead, *permit, scope, &earlier)).await
                         }
-                        None => fetch_as_leader(proxy, &fetch_request, lead, *permit).await,
                     };
                 }
             };
@@ -91,11 +96,19 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
         }
         let is_pending = state.borrow().is_pending();
         let joined = if is_pending { JoinTime::BeforeResponse } else { JoinTime::AfterResponse };
-        let Some(shared_fetch) = follow(proxy, &fetch_request, &mut state).await else {
+        let shared_fetch = tokio::select! {
+            biased;
+            followed = follow(proxy, &fetch_request, &mut state) => followed,
+            response = first_response(&earlier) => Some(response),
+        };
+        let Some(shared_fetch) = shared_fetch else {
             if waits == COLLAPSED_WAITS_MAX {
                 break;
             }
             waits += 1;
+            if scope == FetchScope::Newer {
+                earlier.push(state.clone());
+            }
             waited = Some(state);
             continue;
         };
@@ -104,6 +117,7 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
                 Some(own) => {
                     fetch_request.request.note_location(&own);
                     fetch_request = FetchRequest { location: own, stored: None, ..fetch_request };
+                    earlier.clear();
                     waited = None;
                 }
                 None => match share(&fetch_request, scope, joined, &response).await {
@@ -116,6 +130,7 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
                 // The other node has stored another variant.
                 Err(own) if own.key != fetch_request.location.key => {
                     fetch_request = FetchRequest { location: own, stored: None, ..fetch_request };
+                    earlier.clear();
                     waited = None;
                 }
                 Err(_) => break,
@@ -211,12 +226,18 @@ async fn lead_or_follow(
     fetch_request: &FetchRequest,
     lead: LeaderGuard,
     permit: StorePermit,
+    scope: FetchScope,
+    earlier: &[watch::Receiver<FetchState>],
 ) -> ProxyAnswer {
-    let mut state = lead.state();
+    // A later fetch of the key publishes its response here too, if older responses are taken.
+    let mut others = earlier.to_vec();
+    if scope == FetchScope::Any {
+        others.push(lead.state());
+    }
     tokio::select! {
         biased;
         answer = fetch_as_leader(proxy, fetch_request, lead, permit) => answer,
-        Some(answer) = response_of_another(proxy, fetch_request, &mut state) => answer,
+        Some(answer) = response_of_another(proxy, fetch_request, scope, &others) => answer,
     }
 }
 
@@ -225,19 +246,46 @@ async fn lead_or_follow(
 async fn response_of_another(
     proxy: &Proxy,
     fetch_request: &FetchRequest,
-    state: &mut watch::Receiver<FetchState>,
+    scope: FetchScope,
+    others: &[watch::Receiver<FetchState>],
 ) -> Option<ProxyAnswer> {
-    let is_response = |state: &FetchState| matches!(state, FetchState::Shared(_) | FetchState::Stored);
-    let state = state.wait_for(is_response).await.ok()?.clone();
-    let FetchState::Shared(response) = state else {
+    let FetchState::Shared(response) = first_response(others).await else {
         let hit = stored_meanwhile(proxy, &fetch_request.request).await.ok()?;
         return Some(serve_stored(&fetch_request.request, hit).await);
     };
     match own_location(fetch_request, &response) {
         Some(_) => None,
-        None => share(fetch_request, FetchScope::Any, JoinTime::BeforeResponse, &response).await,
+        None => share(fetch_request, scope, JoinTime::BeforeResponse, &response).await,
     }
 }
+
+/// Waits for the first response of these fetches.
+async fn first_response(fetches: &[watch::Receiver<FetchState>]) -> FetchState {
+    if fetches.is_empty() {
+        return pending().await;
+    }
+    let is_response = |state: &FetchState| matches!(state, FetchState::Shared(_) | FetchState::Stored);
+    let mut waits: Vec<PendingResponse> = Vec::with_capacity(fetches.len());
+    for mut fetch in fetches.iter().cloned() {
+        waits
+            .push(Box::pin(async move { fetch.wait_for(is_response).await.ok().map(|state| state.clone()) }));
+    }
+    poll_fn(|cx| {
+        let mut first = None;
+        waits.retain_mut(|wait| match wait.as_mut().poll(cx) {
+            Poll::Pending => true,
+            Poll::Ready(response) => {
+                first = first.take().or(response);
+                false
+            }
+        });
+        first.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
+}
+
+/// The wait for the response of one fetch; `None` if it ends without one.
+type PendingResponse = Pin<Box<dyn Future<Output = Option<FetchState>>>>;
 
 /// Returns the location of the request's own variant, if the shared response is another variant.
 fn own_location(fetch_request: &FetchRequest, response: &SharedResponse) -> Option<CacheLocation> {
