@@ -76,20 +76,21 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
         if let Some(reason) = proxy.shared.uncacheable.known(&key, time::instant()).reason {
             return Box::pin(fetch_known_uncacheable(proxy, &fetch_request, reason)).await;
         }
-        let mut state =
-            match fetches.join(key, fetch_request.seen(), waited.as_ref(), || fetch_request.permit(proxy)) {
-                FetchRole::Alone => break,
-                FetchRole::Follower(state) => state,
-                FetchRole::Leader(lead, permit) => {
-                    // Another fetch may have ended since the lookup.
-                    return match just_stored(proxy, &fetch_request.request, &fetch_request.location) {
-                        Some(hit) => serve_stored(&fetch_request.request, hit).await,
-                        None => {
-                            Box::pin(lead_or_follow(proxy, &fetch_request, lead, *permit, scope, &earlier)).await
-                        }
-                    };
-                }
-            };
+        let mut state = match fetches
+            .join(key, fetch_request.seen(), waited.as_ref(), || fetch_request.permit(proxy))
+        {
+            FetchRole::Alone => break,
+            FetchRole::Follower(state) => state,
+            FetchRole::Leader(lead, permit) => {
+                // Another fetch may have ended since the lookup.
+                return match just_stored(proxy, &fetch_request.request, &fetch_request.location) {
+                    Some(hit) => serve_stored(&fetch_request.request, hit).await,
+                    None => {
+                        Box::pin(lead_or_follow(proxy, &fetch_request, lead, *permit, scope, &earlier)).await
+                    }
+                };
+            }
+        };
         if scope == FetchScope::Newer && waited.is_none() {
             waited = Some(await_response(proxy, &fetch_request, state).await);
             continue;
