@@ -36,10 +36,9 @@ pub use client::Client;
 pub use connection::{BlockingConnection, BlockingError, Replication, check_password_file};
 pub use contact::ServerContact;
 pub use error::{CommandError, DisconnectReason};
-pub use health::{BreakerState, ConnectionState, ConnectionStatus, ServerState, StatsBoard};
+pub use health::{BreakerState, ConnectionState, ConnectionStatus, Redirections, ServerState, StatsBoard};
 pub use options::{
-    ClusterSeeds, Deployment, Options, PasswordFile, ReadingNodes, Redirections, RedisAddress, Sentinels,
-    Topology,
+    ClusterSeeds, Deployment, Options, PasswordFile, ReadingNodes, RedisAddress, Sentinels, Topology,
 };
 pub use pool::{FleetChannel, RedisPool};
 pub use submission::Lane;

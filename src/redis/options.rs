@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::limits::MIB;
-use crate::redis::health::StatsBoard;
+use crate::redis::health::{Redirections, StatsBoard};
 use crate::resp::topology::{Encryption, Endpoint};
 use crate::resp::{ConnectionAccess, Credentials};
 use crate::time::instant;
@@ -93,15 +93,6 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// The treatment of redirections; the client of a cluster sets it for its servers.
     pub redirections: Redirections,
-}
-
-/// The treatment of `MOVED`, `ASK` and `TRYAGAIN`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Redirections {
-    /// The caller repeats the command at the right server.
-    Followed,
-    /// The deployment has no other server: the command fails, and the log advises.
-    Refused,
 }
 
 impl Options {

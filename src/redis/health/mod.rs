@@ -12,6 +12,7 @@ pub use breaker::BreakerState;
 pub(super) use breaker::{OpenCause, ProbeResult};
 pub use metrics::ConnectionStatus;
 pub(super) use metrics::{HedgeResult, PoolMetrics, StatusGuard};
+pub use refusals::Redirections;
 pub(super) use server_health::{LateReporting, ServerHealth, SilentGuard};
 pub use server_stats::ServerState;
 pub use stats_board::{ConnectionState, StatsBoard};

@@ -19,7 +19,6 @@ use std::time::Duration;
 use crate::label::Label;
 use crate::labels;
 use crate::limits::{REDIS_REFUSAL_CALM, REDIS_REFUSAL_EXPIRY};
-use crate::redis::options::Redirections;
 use crate::resp::{Command, ErrorKind};
 use crate::time::millis;
 
@@ -66,6 +65,15 @@ impl WorkCommand {
             | Command::MasterAddress { .. } => None,
         }
     }
+}
+
+/// The treatment of `MOVED`, `ASK` and `TRYAGAIN`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redirections {
+    /// The caller repeats the command at the right server.
+    Followed,
+    /// The deployment has no other server: the command fails, and the log advises.
+    Refused,
 }
 
 /// Returns the advice to the operator; `None` if the refusal says nothing about the server's state:
