@@ -138,7 +138,7 @@ mod tests {
             let pieces = ["/", "%", "2", "5", "f", "c", ".", ";", "\\", "A", "a", "?", "3"];
             let length = random.usize(..12);
             let path: String = (0..length).filter_map(|_| random.choice(pieces)).collect();
-            let form = String::from_utf8(normal_path(&path).into_owned()).unwrap();
+            let Ok(form) = String::from_utf8(normal_path(&path).into_owned()) else { continue };
             assert_eq!(normal_path(&form), form.as_bytes(), "{path}");
         }
     }

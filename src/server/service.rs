@@ -190,8 +190,8 @@ fn refused<H: Handler>(
     response
 }
 
-/// Drops the content of the response to a `HEAD`, and keeps its length (RFC 9110 §9.3.2). hyper does
-/// so over HTTP/1.1 only.
+/// Drops the content of the response to a `HEAD`, and keeps its length (RFC 9110 §9.3.2). hyper
+/// drops it over HTTP/1.1 only.
 fn without_content<H: Handler>(response: Response<H::Body>, in_flight: InFlightRequest<H>) -> CallEnd<H> {
     let (mut head, body) = response.into_parts();
     if let Some(length) = body.size_hint().exact() {

@@ -381,7 +381,7 @@ fn the_connection_of_a_client_that_closed_its_sending_side_ends_with_the_last_re
             gate.release_one();
         }
         let rest = String::from_utf8(client.rest()).unwrap();
-        assert_eq!(rest.matches("HTTP/1.1 200 OK").count(), answers, "{requests:?} {rest:?}");
+        assert_eq!(rest.matches("HTTP/1.1 200 ").count(), answers, "{requests:?} {rest:?}");
     }
     until("every connection to be closed", || proxy.metric("cachewarp_client_connections_open") == 0.0);
 }

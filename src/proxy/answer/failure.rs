@@ -110,7 +110,7 @@ impl Failure {
     }
 
     /// Returns whether the request itself may have caused the failure: its fields may exceed the
-    /// origin's limits, be reflected in the response, or select work that takes the origin too long,
+    /// origin's limits, be reflected in the response, or cause work that exceeds the origin's time,
     /// or its client may have used up its share of the origin's turns. Such a failure says nothing
     /// about other requests.
     pub(in crate::proxy) fn may_be_of_the_request(self) -> bool {

@@ -266,7 +266,7 @@ async fn first_response(fetches: &[watch::Receiver<FetchState>]) -> FetchState {
         return pending().await;
     }
     let is_response = |state: &FetchState| matches!(state, FetchState::Shared(_) | FetchState::Stored);
-    let mut waits: Vec<PendingResponse> = Vec::with_capacity(fetches.len());
+    let mut waits: Vec<AwaitedResponse> = Vec::with_capacity(fetches.len());
     for mut fetch in fetches.iter().cloned() {
         waits
             .push(Box::pin(async move { fetch.wait_for(is_response).await.ok().map(|state| state.clone()) }));
@@ -286,7 +286,7 @@ async fn first_response(fetches: &[watch::Receiver<FetchState>]) -> FetchState {
 }
 
 /// The wait for the response of one fetch; `None` if it ends without one.
-type PendingResponse = Pin<Box<dyn Future<Output = Option<FetchState>>>>;
+type AwaitedResponse = Pin<Box<dyn Future<Output = Option<FetchState>>>>;
 
 /// Returns the location of the request's own variant, if the shared response is another variant.
 fn own_location(fetch_request: &FetchRequest, response: &SharedResponse) -> Option<CacheLocation> {
