@@ -342,7 +342,7 @@ impl<H: Handler> TrackedBody<H> {
         match catch_panic(|| Pin::new(body).poll_frame(cx)) {
             Ok(frame) => match stream {
                 None => frame.map_err(Into::into),
-                Some((streams, number)) => track_frame(streams, number, frame).map_err(Into::into),
+                Some((streams, number)) => streams.pass(number, frame).map_err(Into::into),
             },
             Err(panicked) => {
                 in_flight.exchange.panicked(&panicked);
@@ -397,21 +397,4 @@ impl<H: Handler> Drop for TrackedBody<H> {
             self.in_flight.ended(AnswerEnd::Complete);
         }
     }
-}
-
-/// Passes a frame to an HTTP/2 stream and records it for the stream's pace.
-fn track_frame<E>(
-    streams: &UnfinishedStreams,
-    number: StreamNumber,
-    frame: Poll<Option<Result<Frame<Bytes>, E>>>,
-) -> Poll<Option<Result<Frame<Bytes>, E>>> {
-    match frame {
-        Poll::Pending => streams.await_handler(number),
-        Poll::Ready(Some(Ok(frame))) => {
-            let frame = frame.into_data().map(|data| Frame::data(streams.hand_over(number, data)));
-            return Poll::Ready(Some(Ok(frame.unwrap_or_else(|other| other))));
-        }
-        Poll::Ready(None | Some(Err(_))) => {}
-    }
-    frame
 }

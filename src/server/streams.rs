@@ -11,9 +11,11 @@
 //! **Always:** a stream's allowance is used up only by time in which its client alone was awaited.
 
 use std::cell::RefCell;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body::Frame;
 use tokio::task::AbortHandle;
 
 use super::pace::{PaceAllowance, ReaderPace};
@@ -128,6 +130,24 @@ impl UnfinishedStreams {
             Some(part) => part,
             None => piece,
         }
+    }
+
+    /// Passes a frame of the handler on, or the first part of a large one, and records it for the
+    /// stream's pace.
+    pub(super) fn pass<E>(
+        &self,
+        number: StreamNumber,
+        frame: Poll<Option<Result<Frame<Bytes>, E>>>,
+    ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
+        match frame {
+            Poll::Pending => self.await_handler(number),
+            Poll::Ready(Some(Ok(frame))) => {
+                let frame = frame.into_data().map(|data| Frame::data(self.hand_over(number, data)));
+                return Poll::Ready(Some(Ok(frame.unwrap_or_else(|other| other))));
+            }
+            Poll::Ready(None | Some(Err(_))) => {}
+        }
+        frame
     }
 
     /// Records that the stream waits for its handler.

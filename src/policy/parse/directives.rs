@@ -122,9 +122,9 @@ const KNOWN: [&[u8]; 15] = [
 const NAME_BYTES_MAX: usize = 22;
 
 impl Directives {
-    /// Returns the directives of a request without `no-cache`, `max-age` and `min-fresh`, by which a
-    /// client refuses a fresh stored response (§5.2.1.1, §5.2.1.3, §5.2.1.4). The result also drops
-    /// `malformed`, because the malformed part may be one of these three.
+    /// Returns the directives of a request without `no-cache`, `max-age` and `min-fresh`, by which
+    /// a client refuses a fresh stored response (§5.2.1.1, §5.2.1.3, §5.2.1.4). The result also
+    /// drops `malformed`, because the malformed part may be one of these three.
     #[must_use]
     pub(in crate::policy) fn without_client_limits(self) -> Self {
         Self {
