@@ -4,7 +4,7 @@
 //! XADD ─► stream ─► consumer group ─► one node: purge, confirmation by all nodes, XACK
 //! ```
 //!
-//! Each node is a consumer of one group, and Redis delivers each message to one of them. The node
+//! The nodes of a namespace are one group, and Redis delivers each message to one of them. The node
 //! purges as `POST /purge` does, and acknowledges the message once every node has confirmed. A
 //! message whose purge is not confirmed stays pending, and the node repeats it. Purges may be
 //! repeated and commute, so no order is promised, and delivery is at least once.
