@@ -1,15 +1,16 @@
 //! The decision whether memory may serve an entry while a lookup gets no usable reply from Redis.
 //!
 //! Another node may reach Redis meanwhile and purge. So one late reply proves nothing: memory
-//! answers alone only in an outage that outlasts a reconnect, or in a process that has never read a
-//! purge, whose memory has only what the process itself fetched.
+//! answers alone only in an outage that outlasts a reconnect, with what the process has fetched
+//! since it lost Redis, or in a process that has never read a purge, whose memory has only what the
+//! process itself fetched. A purge since the loss is not confirmed: the node is registered.
 //!
 //! | contact | no purge log was ever read | a purge log was read |
 //! | --- | --- | --- |
 //! | never connected, or the server refuses every command | alone, since the fetch | not alone |
 //! | connected, and Redis refuses this command | alone, since the fetch | not alone |
 //! | connected, and Redis is late or silent | not alone | not alone |
-//! | disconnected for less than `MEMORY_ALONE_AFTER` | not alone | not alone |
+//! | disconnected for less than `MEMORY_ALONE_AFTER` | alone, since the loss | alone, since the loss |
 //! | disconnected for longer | alone | alone |
 //!
 //! The time alone ends after `memory_alone_max`: it counts from the last registration of this node
@@ -41,6 +42,8 @@ enum RedisOutage {
     Unproven,
     /// Redis has not served this process since it started.
     SinceStart,
+    /// No connection has been up for this time, and the next may be up at once.
+    Reconnecting(Duration),
     /// No connection has been up for this time.
     Disconnected(Duration),
 }
@@ -52,15 +55,13 @@ impl RedisOutage {
             (ServerContact::Disconnected(elapsed), _) if elapsed >= MEMORY_ALONE_AFTER => {
                 Self::Disconnected(elapsed)
             }
+            (ServerContact::Disconnected(elapsed), _) => Self::Reconnecting(elapsed),
             (ServerContact::NeverConnected | ServerContact::Refusing, PurgeKnowledge::Never) => {
                 Self::SinceStart
             }
             (ServerContact::Connected, PurgeKnowledge::Never) if why.is_answer() => Self::SinceStart,
             (
-                ServerContact::NeverConnected
-                | ServerContact::Refusing
-                | ServerContact::Connected
-                | ServerContact::Disconnected(_),
+                ServerContact::NeverConnected | ServerContact::Refusing | ServerContact::Connected,
                 PurgeKnowledge::Never | PurgeKnowledge::Read,
             ) => Self::Unproven,
         }
@@ -89,12 +90,23 @@ impl StoreShared {
         match (trust, RedisOutage::of(redis.contact(name), why, knowledge)) {
             (EntryTrust::Always, _) => true,
             (_, RedisOutage::Unproven) => false,
+            (EntryTrust::Until(until) | EntryTrust::InFlight(until), RedisOutage::Reconnecting(elapsed)) => {
+                let lost = now.checked_sub(elapsed);
+                let begun = until.checked_sub(self.options.memory_ttl);
+                begun.zip(lost).is_some_and(|(begun, lost)| begun >= lost) && since_read(until)
+            }
             // The node may have fetched the entry after it lost Redis.
-            (EntryTrust::Until(until) | EntryTrust::InFlight(until), _) => since_read(until),
+            (
+                EntryTrust::Until(until) | EntryTrust::InFlight(until),
+                RedisOutage::Disconnected(_) | RedisOutage::SinceStart,
+            ) => since_read(until),
             (EntryTrust::Tracked(_) | EntryTrust::Revalidating(..), RedisOutage::Disconnected(elapsed)) => {
                 self.fleet.may_serve_alone(now, elapsed)
             }
-            (EntryTrust::Tracked(_) | EntryTrust::Revalidating(..), RedisOutage::SinceStart) => false,
+            (
+                EntryTrust::Tracked(_) | EntryTrust::Revalidating(..),
+                RedisOutage::SinceStart | RedisOutage::Reconnecting(_),
+            ) => false,
         }
     }
 }
@@ -111,6 +123,7 @@ mod tests {
         let (short, long) = (MEMORY_ALONE_AFTER / 2, MEMORY_ALONE_AFTER);
         let refusal = CommandError::Server(ErrorKind::NoPerm);
         let (away, unproven) = (RedisOutage::Disconnected(long), RedisOutage::Unproven);
+        let reconnecting = RedisOutage::Reconnecting(short);
         for (contact, why, never, read) in [
             (NeverConnected, CommandError::NotConnected, RedisOutage::SinceStart, unproven),
             (Refusing, CommandError::BreakerOpen, RedisOutage::SinceStart, unproven),
@@ -119,7 +132,7 @@ mod tests {
             (Connected, CommandError::BreakerOpen, unproven, unproven),
             (Connected, CommandError::Full, unproven, unproven),
             (Connected, CommandError::Closed, unproven, unproven),
-            (Disconnected(short), CommandError::NotConnected, unproven, unproven),
+            (Disconnected(short), CommandError::NotConnected, reconnecting, reconnecting),
             (Disconnected(long), CommandError::NotConnected, away, away),
         ] {
             assert_eq!(RedisOutage::of(contact, why, Never), never, "{contact:?} {why}");

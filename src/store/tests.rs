@@ -116,7 +116,9 @@ fn the_simulation_finds_each_planted_fault() {
     for fault in PLANTED_FAULTS {
         let workers = (fault == PlantedFault::UnaskedWorker).then_some(2);
         let (planted, faults) = (Some(fault), Some(fault.faults()));
-        let variation = RunVariation { planted, faults, workers, ..RunVariation::default() };
+        // Without RESP3 no purge asks the workers.
+        let has_resp3 = workers.map(|_| true);
+        let variation = RunVariation { planted, faults, workers, has_resp3, ..RunVariation::default() };
         // The seed that has found the fault before is tried first: a run takes a third of a second.
         let first = fault.first_seed();
         let found = run_all(first..first + 1, variation).and_then(|_| run_all(0..PLANTED_SEEDS, variation));

@@ -100,20 +100,6 @@ pub(crate) fn redis_with(rules: &[&str]) -> (Redis, String) {
     (redis, url)
 }
 
-/// A node that cannot read the purge log acknowledges purges; its memory may not outlast them.
-#[test]
-fn a_purge_ends_the_memory_of_a_node_without_the_right_to_get() {
-    for order in [r#"{"tag":"t"}"#, r#"{"all":true}"#, r#"{"prefix":"http://test/"}"#] {
-        let ((_redis, url), origin) = (redis_with(&["-get"]), origin());
-        let node = Node::start(&origin, &url);
-        until("a hit", || node.hits("/a"));
-        let fetches = origin.count("/a");
-        assert_eq!(node.purge(order).status, 200, "{order}");
-        assert!(!node.hits("/a"), "{order}");
-        assert_eq!(origin.count("/a"), fetches + 1, "{order}");
-    }
-}
-
 #[test]
 fn the_acl_line_of_the_documents_is_enough() {
     let ((redis, url), origin) = (redis_with(&[]), origin());

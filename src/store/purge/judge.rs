@@ -55,7 +55,7 @@ impl PurgeState {
         if matches!(consistency, Consistency::LastKnown)
             && generation == PurgeGeneration::default()
             && log.value.is_none()
-            && self.changes() == 0
+            && !self.knows_of_purge()
         {
             return PurgeVerdict::Known(PurgeStatus::Valid, CheckedAt::NEVER);
         }

@@ -13,7 +13,7 @@
 //! last state ([`PurgeState::end_revalidation`]). `judge.rs` checks the entries.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
@@ -42,6 +42,8 @@ pub(in crate::store) struct PurgeState {
     last_revision: AtomicU64,
     /// The number of changes of the log, certain or possible.
     changes: AtomicU64,
+    /// Whether a node has purged since this process started.
+    knows_of_purge: AtomicBool,
     log: RwLock<Cached<PurgeLog>>,
     /// The last epochs before that of the log.
     ended_epochs: Mutex<VecDeque<u64>>,
@@ -68,6 +70,7 @@ impl PurgeState {
             revision: AtomicU64::new(0),
             last_revision: AtomicU64::new(0),
             changes: AtomicU64::new(0),
+            knows_of_purge: AtomicBool::new(false),
             log: RwLock::new(Cached {
                 value: None,
                 trust: None,
@@ -269,7 +272,13 @@ impl PurgeState {
 
     /// Counts a change: a node has purged, whether or not its invalidation arrives here.
     pub(in crate::store) fn note_change(&self) {
+        self.knows_of_purge.store(true, Ordering::Release);
         self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Returns whether a node has purged since this process started, as far as this one knows.
+    pub(in crate::store) fn knows_of_purge(&self) -> bool {
+        self.knows_of_purge.load(Ordering::Acquire)
     }
 
     /// Records a purge, without Redis; returns the new log.
@@ -684,6 +693,17 @@ mod tests {
         purges.set_log(PurgeLog::new(), EntryTrust::Always);
         assert_eq!(untagged(judge()), known(PurgeStatus::Purged, purges.revision()));
         purges.invalidate();
+        assert_eq!(judge(), PurgeVerdict::LogUnknown);
+    }
+
+    /// A node that may not read the log acknowledges syncs.
+    #[test]
+    fn an_entry_of_an_unknown_generation_ends_with_a_purge_that_the_node_learns_of() {
+        let purges = PurgeState::new(TrackingTable::new(), NameKey::default(), None);
+        let entry = entry(PurgeGeneration::default());
+        let judge = || purges.judge(&entry, &target(), Consistency::LastKnown, CheckedAt::NEVER);
+        assert_eq!(untagged(judge()), known(PurgeStatus::Valid, 0));
+        purges.note_change();
         assert_eq!(judge(), PurgeVerdict::LogUnknown);
     }
 }

@@ -87,7 +87,7 @@ impl PlantedFault {
             Self::StoredWithoutPermit => 9,
             Self::ForgottenCounter => 18,
             Self::ShortTombstone => 36,
-            Self::UnaskedWorker => 111,
+            Self::UnaskedWorker => 87,
         }
     }
 
