@@ -55,7 +55,7 @@ fn another_node_takes_over_the_messages_of_a_killed_one() {
     origin.answer("/a", Answer::json_with(&[("Cache-Control", "max-age=600"), ("Cache-Tag", "t")], NEW));
     assert_eq!(other.connect().get("/a").text(), OLD, "no node has purged");
     // The message becomes as old as a live node would never leave it.
-    redis.command(&["XCLAIM", STREAM, "cachewarp", &dead, "0", &id, "IDLE", "61000", "JUSTID"]);
+    redis.command(&["XCLAIM", STREAM, "cachewarp:api", &dead, "0", &id, "IDLE", "61000", "JUSTID"]);
     until("the message to be taken over", || other.metric("cachewarp_purge_stream_takeovers_total") == 1.0);
     until("the response to be purged", || other.connect().get("/a").text() == NEW);
     // The killed node is registered for some seconds, in which no purge is confirmed.
