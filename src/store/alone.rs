@@ -3,13 +3,17 @@
 //! Another node may reach Redis meanwhile and purge. So one late reply proves nothing: memory
 //! answers alone only in an outage that outlasts a reconnect, with what the process has fetched
 //! since it lost Redis, or in a process that has never read a purge, whose memory has only what the
-//! process itself fetched. A purge since the loss is not confirmed: the node is registered.
+//! process itself fetched. A purge since the loss is not confirmed: the node is registered. With
+//! RESP3, memory also answers while Redis is late, with what the process has fetched: a node
+//! acknowledges a purge only after it has dropped the purged entries. Without RESP3 a purge waits
+//! for no acknowledgement.
 //!
 //! | contact | no purge log was ever read | a purge log was read |
 //! | --- | --- | --- |
 //! | never connected, or the server refuses every command | alone, since the fetch | not alone |
 //! | connected, and Redis refuses this command | alone, since the fetch | not alone |
-//! | connected, and Redis is late or silent | not alone | not alone |
+//! | connected, and Redis is late or silent, with RESP3 | alone, since the fetch | alone, since the fetch |
+//! | connected, and Redis is late or silent, without RESP3 | not alone | not alone |
 //! | disconnected for less than `MEMORY_ALONE_AFTER` | alone, since the loss | alone, since the loss |
 //! | disconnected for longer | alone | alone |
 //!
@@ -89,7 +93,10 @@ impl StoreShared {
         };
         match (trust, RedisOutage::of(redis.contact(name), why, knowledge)) {
             (EntryTrust::Always, _) => true,
-            (_, RedisOutage::Unproven) => false,
+            (EntryTrust::Until(until) | EntryTrust::InFlight(until), RedisOutage::Unproven) => {
+                redis.is_tracking(name) && since_read(until)
+            }
+            (EntryTrust::Tracked(_) | EntryTrust::Revalidating(..), RedisOutage::Unproven) => false,
             (EntryTrust::Until(until) | EntryTrust::InFlight(until), RedisOutage::Reconnecting(elapsed)) => {
                 let lost = now.checked_sub(elapsed);
                 let begun = until.checked_sub(self.options.memory_ttl);

@@ -33,7 +33,11 @@ fn an_entry_that_is_brought_back_after_its_purge_is_a_miss() {
     origin.answer("/varying", Answer::json_with(&varying, "{}"));
     for path in ["/plain", "/varying"] {
         let url = format!(r#"{{"url":"http://test{path}"}}"#);
-        for (order, knowing) in [(&*url, 2), (r#"{"tag":"t"}"#, 1), (r#"{"prefix":"http://test/"}"#, 1)] {
+        // The purge of a tag or a prefix is known to the node that purged, and to those that have
+        // read it from Redis. Each node gets a fleet of its own: the other one would store anew.
+        for (order, knowing) in
+            [(&*url, 0), (&*url, 1), (r#"{"tag":"t"}"#, 0), (r#"{"prefix":"http://test/"}"#, 0)]
+        {
             redis.command(&["FLUSHALL"]);
             let nodes = [0, 1].map(|_| start(&origin, &redis, Some(&keys), &[]));
             for node in &nodes {
@@ -42,19 +46,15 @@ fn an_entry_that_is_brought_back_after_its_purge_is_a_miss() {
             until("the nodes to confirm", || purge(&nodes[0], r#"{"tag":"other"}"#).status == 200);
             redis.command(&["EVAL", COPY, "0"]);
             assert_eq!(purge(&nodes[0], order).status, 200, "{order}");
-            // The purge of a tag or a prefix is known to the node that purged, and to those that
-            // have read it from Redis.
-            for node in &nodes[..knowing] {
-                assert!(redis.command(&["EVAL", REPLAY, "0"]).number() >= 2, "{order}");
-                if order.contains("prefix") {
-                    redis.command(&["EVAL", EMPTY_LOG, "0"]);
-                }
-                let asked = origin.count(path);
-                assert!(!is_hit(node, path), "{order}");
-                assert_eq!(origin.count(path), asked + 1, "{order}");
+            assert!(redis.command(&["EVAL", REPLAY, "0"]).number() >= 2, "{order}");
+            if order.contains("prefix") {
+                redis.command(&["EVAL", EMPTY_LOG, "0"]);
             }
+            let (node, asked) = (&nodes[knowing], origin.count(path));
+            assert!(!is_hit(node, path), "{order}");
+            assert_eq!(origin.count(path), asked + 1, "{order}");
             // The node stores and serves what it fetches.
-            until("the response to be stored", || is_hit(&nodes[0], path));
+            until("the response to be stored", || is_hit(node, path));
         }
     }
 }
