@@ -40,7 +40,6 @@ mod limiter;
 mod links;
 pub mod max_forwards;
 mod metrics;
-mod normal_path;
 mod options;
 mod outages;
 mod outbound;

@@ -2,6 +2,9 @@
 //! same-origin URLs that the response names, in all variants and both tiers, also against fetches
 //! that began before.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::harness::{Answer, Client, Gate, Origin, Proxy, Redis, Response, until};
 
 const OLD: &str = r#"{"state":"old"}"#;
@@ -167,6 +170,35 @@ fn memory_is_invalidated_without_redis() {
         assert_eq!(send(proxy, "POST", "/a").status, 200);
         assert!(!is_stored(proxy, "/a", &[]));
     }
+}
+
+/// A request that begins after a write at another node may not get what a fetch has read before.
+#[test]
+fn no_request_joins_a_fetch_from_before_a_write_at_another_node() {
+    let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
+    let (at_gate, is_written) = (gate.clone(), Arc::new(AtomicBool::new(false)));
+    let written = Arc::clone(&is_written);
+    origin.script("/a", move |exchange| match exchange.request.method.as_str() {
+        "PUT" => {
+            written.store(true, Ordering::SeqCst);
+            Answer::new(204, &[], "").give(exchange)
+        }
+        _ if written.load(Ordering::SeqCst) => Answer::json_with(&[FRESH], NEW).give(exchange),
+        _ => {
+            at_gate.pass();
+            Answer::json_with(&[FRESH], OLD).give(exchange)
+        }
+    });
+    let [writer, reader] = [0, 1].map(|_| Proxy::start_with_redis(&origin.url(), &redis.url(), &[]));
+    let mut earlier = reader.connect();
+    earlier.send_head("GET", "/a", &[]);
+    gate.await_arrivals(1);
+    assert_eq!(send(&writer, "PUT", "/a").status, 204);
+    assert!(is_written.load(Ordering::SeqCst));
+    assert_eq!(reader.get("/a").text(), NEW);
+    gate.open();
+    assert_eq!(earlier.response().text(), OLD);
+    assert_eq!(reader.get("/a").text(), NEW);
 }
 
 /// A fetch that is held at the origin, with a response from before a change.

@@ -128,7 +128,12 @@ impl FetchStart {
     /// the purge of the key as another key generation, and that of a tag in the purge log.
     pub fn answers(&self, seen: Option<KeyGeneration>) -> bool {
         let is_shared = match self.pushes {
-            PurgePushes::Pushed => true,
+            // The push of a write at another node may still be under way, or the one of a value
+            // that another node has fetched.
+            PurgePushes::Pushed => match seen {
+                Some(seen) => seen == self.oldest.1,
+                None => !self.signs.is_overwritten(),
+            },
             PurgePushes::Unpushed(ttl) => {
                 let (begun, key_generation) = self.oldest;
                 seen == Some(key_generation) || time::instant().saturating_duration_since(begun) < ttl

@@ -45,6 +45,10 @@ impl InvalidationSigns {
     pub(in crate::store) fn is_superseded(&self) -> bool {
         self.superseded.load(Ordering::Acquire)
     }
+
+    pub(in crate::store) fn is_overwritten(&self) -> bool {
+        self.overwritten.load(Ordering::Acquire)
+    }
 }
 
 /// One fetch's watch of its resource. Dropping it ends the watch.
@@ -104,7 +108,7 @@ impl InvalidationWatch {
 
     /// Returns whether Redis has pushed an invalidation of the resource since the watch began.
     pub(in crate::store) fn is_overwritten(&self) -> bool {
-        self.signs.overwritten.load(Ordering::Acquire)
+        self.signs.is_overwritten()
     }
 
     /// Returns the shared flags, for requests that join the fetch.
