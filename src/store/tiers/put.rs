@@ -45,8 +45,8 @@ impl Store {
     /// since the fetch began. A write to any other key is unconditional: that key belongs to a
     /// variant, and lookups find a variant through the list at the resource's key.
     ///
-    /// Memory has the value after the first poll, unless writes hold answers of the route or Redis
-    /// has pushed a change of the resource; dropping the future loses at most the copy in Redis.
+    /// Memory has the value after the first poll, unless writes hold answers of the route; dropping
+    /// the future loses at most the copy in Redis.
     pub async fn put(
         &self,
         key: &CacheKey,
@@ -92,10 +92,7 @@ impl Store {
             );
         }
         let in_flight = EntryTrust::InFlight(permit.trusted_until(self.shared.options.memory_ttl));
-        // Redis has pushed a change, perhaps a write of another node: memory waits for its verdict.
-        if !permit.watch.is_overwritten() {
-            self.insert_unless_superseded(key, unchecked(bytes.clone(), in_flight), permit)?;
-        }
+        self.insert_unless_superseded(key, unchecked(bytes.clone(), in_flight), permit)?;
         let Some(packed) = self.packed(key, &bytes, stored).await else {
             self.metrics.write_lost();
             return self.insert_unless_superseded(
