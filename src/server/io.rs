@@ -62,18 +62,8 @@ impl<S> WatchedSocket<S> {
         activity: Arc<ConnectionActivity>,
         guard: ConnectionGuard,
     ) -> Self {
-        guard.received(replay.len());
-        Self {
-            stream,
-            replay,
-            repair: &[],
-            half_closed: false,
-            end_reader: None,
-            framing: Some(RequestFraming::default()),
-            sent_frames: None,
-            activity,
-            guard,
-        }
+        let framing = Some(RequestFraming::default());
+        Self { framing, ..Self::begun(stream, replay, activity, guard) }
     }
 
     /// Wraps a stream of HTTP/2 whose first bytes are already read.
@@ -84,8 +74,12 @@ impl<S> WatchedSocket<S> {
         guard: ConnectionGuard,
     ) -> Self {
         activity.vouch_for_all();
-        guard.received(replay.len());
         let sent_frames = Some(SentFrames::default());
+        Self { sent_frames, ..Self::begun(stream, replay, activity, guard) }
+    }
+
+    fn begun(stream: S, replay: Bytes, activity: Arc<ConnectionActivity>, guard: ConnectionGuard) -> Self {
+        guard.received(replay.len());
         Self {
             stream,
             replay,
@@ -93,7 +87,7 @@ impl<S> WatchedSocket<S> {
             half_closed: false,
             end_reader: None,
             framing: None,
-            sent_frames,
+            sent_frames: None,
             activity,
             guard,
         }

@@ -87,26 +87,25 @@ impl StoreShared {
         } else {
             PurgeKnowledge::Read
         };
+        // The time since the start of the read or fetch, if memory may serve its entry alone still.
         let since_read = |until: Instant| {
-            let begun = until.checked_sub(self.options.memory_ttl);
-            begun.is_some_and(|begun| now.saturating_duration_since(begun) < self.fleet.alone_max())
+            let begun = until.checked_sub(self.options.memory_ttl)?;
+            Some(now.saturating_duration_since(begun)).filter(|age| *age < self.fleet.alone_max())
         };
         match (trust, RedisOutage::of(redis.contact(name), why, knowledge)) {
             (EntryTrust::Always, _) => true,
             (EntryTrust::Until(until) | EntryTrust::InFlight(until), RedisOutage::Unproven) => {
-                redis.is_tracking(name) && since_read(until)
+                redis.is_tracking(name) && since_read(until).is_some()
             }
             (EntryTrust::Tracked(_) | EntryTrust::Revalidating(..), RedisOutage::Unproven) => false,
             (EntryTrust::Until(until) | EntryTrust::InFlight(until), RedisOutage::Reconnecting(elapsed)) => {
-                let lost = now.checked_sub(elapsed);
-                let begun = until.checked_sub(self.options.memory_ttl);
-                begun.zip(lost).is_some_and(|(begun, lost)| begun >= lost) && since_read(until)
+                since_read(until).is_some_and(|age| age <= elapsed)
             }
             // The node may have fetched the entry after it lost Redis.
             (
                 EntryTrust::Until(until) | EntryTrust::InFlight(until),
                 RedisOutage::Disconnected(_) | RedisOutage::SinceStart,
-            ) => since_read(until),
+            ) => since_read(until).is_some(),
             (EntryTrust::Tracked(_) | EntryTrust::Revalidating(..), RedisOutage::Disconnected(elapsed)) => {
                 self.fleet.may_serve_alone(now, elapsed)
             }

@@ -99,8 +99,8 @@ fn with_options(origin: &ScriptedOrigin, resolver: &FixedResolver, options: Opti
     OriginClient::new(Options { addresses, authority, ..options }, &origin.registry).unwrap()
 }
 
-/// Sends requests one after the other. Returns the addresses that answered, each once.
-async fn answered(client: &OriginClient, requests: usize) -> Vec<String> {
+/// Sends requests one after the other. Returns the bodies of the answers, each once.
+pub(super) async fn answered(client: &OriginClient, requests: usize) -> Vec<String> {
     let mut bodies = Vec::new();
     for number in 0..requests {
         bodies.push(read(send(client, get(&format!("/{number}"))).await).await.unwrap());
@@ -115,8 +115,8 @@ async fn refused(ip: [u8; 4]) -> SocketAddr {
     AddressedOrigin::at(ip).await.stop().await
 }
 
-const IN_USE: &str = "cachewarp_origin_addresses{state=\"in-use\"}";
-const EJECTED: &str = "cachewarp_origin_addresses{state=\"ejected\"}";
+pub(super) const IN_USE: &str = "cachewarp_origin_addresses{state=\"in-use\"}";
+pub(super) const EJECTED: &str = "cachewarp_origin_addresses{state=\"ejected\"}";
 
 #[tokio::test(flavor = "local")]
 async fn all_addresses_are_used_and_their_connections_are_kept() {

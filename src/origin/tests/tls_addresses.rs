@@ -9,15 +9,13 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet, spawn_local};
 use tokio_rustls::TlsAcceptor;
 
-use super::addresses::FixedResolver;
-use super::script::{ScriptedOrigin, get, read, send};
+use super::addresses::{EJECTED, FixedResolver, IN_USE, answered};
+use super::script::{ScriptedOrigin, get, send};
 use super::tls::TestAuthority;
 use crate::key::{Authority, Scheme};
 use crate::origin::{FetchError, Options, OriginAddresses, OriginClient};
 
 const NAME: &str = "origin.test";
-const IN_USE: &str = "cachewarp_origin_addresses{state=\"in-use\"}";
-const EJECTED: &str = "cachewarp_origin_addresses{state=\"ejected\"}";
 const TLS_FAILURES: &str = "cachewarp_origin_address_failures_total{reason=\"tls\"}";
 
 /// Encrypted origin that answers every request with its address and the name that the client
@@ -75,17 +73,6 @@ fn client(origin: &ScriptedOrigin, authorities: &NamedTempFile, addrs: &[SocketA
         ..origin.options()
     };
     OriginClient::new(options, &origin.registry).unwrap()
-}
-
-/// Sends requests one after the other. Returns the answers, each once.
-async fn answered(client: &OriginClient, requests: usize) -> Vec<String> {
-    let mut bodies = Vec::new();
-    for number in 0..requests {
-        bodies.push(read(send(client, get(&format!("/{number}"))).await).await.unwrap());
-    }
-    bodies.sort();
-    bodies.dedup();
-    bodies
 }
 
 #[tokio::test(flavor = "local")]
