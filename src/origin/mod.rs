@@ -40,6 +40,7 @@ mod limiter;
 mod links;
 pub mod max_forwards;
 mod metrics;
+mod normal_path;
 mod options;
 mod outages;
 mod outbound;

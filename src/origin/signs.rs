@@ -5,7 +5,8 @@
 //! or always slow, and any client can request them as often as it likes, under arbitrary paths. So
 //! the evidence counts resources, not responses, and each resource once:
 //!
-//! - A *resource* is a path without its query. Its *collection* is the path up to the last slash.
+//! - A *resource* is a path without its query, in any spelling: any client can request one path
+//!   under arbitrarily many. Its *collection* is the path up to the last slash.
 //! - A resource is *proven* for [`ORIGIN_RESOURCE_PROVEN`] after a good response. A new path
 //!   inherits this from its collection, because clients of many APIs request each path once. A path
 //!   that has only given signs is not proven.
@@ -15,7 +16,8 @@
 //! - Signs of unproven resources count only while no resource responds well. The limit reverts such
 //!   a decrease at the next good response (`limit.rs`).
 //!
-//! **Always:** one path, with any queries, never shows overload, and the memory is fixed.
+//! **Always:** one path, with any queries and in any spelling, never shows overload, and the memory
+//! is fixed.
 
 use std::hash::BuildHasher;
 
@@ -25,6 +27,7 @@ use crate::hash::SeededBuildHasher;
 use crate::limits::{
     ORIGIN_RESOURCE_PROVEN, ORIGIN_RESOURCES_KNOWN, ORIGIN_RESOURCES_SEVERAL, ORIGIN_SIGNS_WINDOW,
 };
+use crate::origin::normal_path::normal_path;
 
 /// Fraction of the requested resources that may give signs without effect.
 const TOLERATED: (u32, u32) = (1, 4);
@@ -134,9 +137,12 @@ impl OverloadSigns {
 
     /// Returns the resource of a request path.
     pub(super) fn resource(&self, path: &str) -> Resource {
-        let collection = path.rfind('/').and_then(|slash| path.get(..=slash)).unwrap_or_default();
+        let path = normal_path(path);
+        let slash = path.iter().rposition(|byte| *byte == b'/');
+        let collection = slash.and_then(|slash| path.get(..=slash)).unwrap_or_default();
+        let name = path.strip_suffix(b"/").unwrap_or(&path);
         // A path that ends with a slash must not equal its own collection.
-        Resource { path: self.seed.hash_one(("path", path)), collection: self.seed.hash_one(collection) }
+        Resource { path: self.seed.hash_one(("path", name)), collection: self.seed.hash_one(collection) }
     }
 
     /// Records a response in time that is no sign of overload.
@@ -281,6 +287,40 @@ mod tests {
             }
             for _ in 0..10_000 {
                 assert_eq!(story.sign("/v1/closed"), SingleResource);
+                story.pass(MOMENT);
+            }
+        }
+    }
+
+    #[test]
+    fn spellings_of_one_path_never_show_overload() {
+        let spellings: [fn(u32) -> String; 6] = [
+            |number| format!("/v1/closed;p={number}"),
+            |number| {
+                let letters = "closed".bytes().enumerate();
+                let spelled = letters.map(|(at, letter)| match number >> at & 1 {
+                    0 => char::from(letter).to_string(),
+                    _ => format!("%{letter:02x}"),
+                });
+                format!("/v1/{}", spelled.collect::<String>())
+            },
+            |number| format!("/v1{}closed", "/".repeat(number as usize % 100 + 1)),
+            |number| format!("/v1/{}closed", "./".repeat(number as usize % 100)),
+            |number| format!("/v1/{number}/../closed"),
+            |number| format!("/v1/closed{}", "/".repeat(number as usize % 100)),
+        ];
+        for is_good_before in [false, true] {
+            let mut story = SignStory::begin();
+            if is_good_before {
+                story.good(&["/v1/a", "/v1/closed"]);
+            } else {
+                story.good(&["/v1/a"]);
+            }
+            for number in 0..1_000 {
+                for spelling in spellings {
+                    let path = spelling(number);
+                    assert_eq!(story.sign(&path), SingleResource, "{path}");
+                }
                 story.pass(MOMENT);
             }
         }
