@@ -44,9 +44,7 @@ impl NameMatch {
                 Some(name) if variable == lower => Self::Renamed(NameCase::Lower, name),
                 Some(name) if variable == lower.to_ascii_uppercase() => Self::Renamed(NameCase::Upper, name),
                 Some(name) => Self::OtherCase(name),
-                None if OF_TLS_LIBRARIES.contains(&variable) || is_of_service(variable, value) => {
-                    Self::Foreign
-                }
+                None if is_of_another_program(variable, value) => Self::Foreign,
                 None => {
                     let bare = lower.strip_prefix(PROGRAM).unwrap_or(&lower);
                     let near = nearest(bare, Name::ALL.iter().map(|name| name.as_str())).and_then(find);
@@ -66,11 +64,19 @@ impl NameMatch {
 const PROGRAM: &str = "cachewarp_";
 
 /// The beginnings of names that an operator takes for settings.
-const BEGINNINGS: [&str; 4] = ["cache_", "redis_", "origin_", PROGRAM];
+const BEGINNINGS: [&str; 8] =
+    ["cache_", "redis_", "origin_", "listen_", "tls_", "trusted_", "purge_", PROGRAM];
+
+/// Names by which systemd passes sockets.
+const OF_SYSTEMD: [&str; 3] = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 
 /// Names of OpenSSL, which other TLS libraries read too, among them the one that reads the system's
 /// certificate authorities here.
 const OF_TLS_LIBRARIES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+fn is_of_another_program(variable: &str, value: &str) -> bool {
+    OF_TLS_LIBRARIES.contains(&variable) || OF_SYSTEMD.contains(&variable) || is_of_service(variable, value)
+}
 
 /// Returns whether Kubernetes sets the variable, for a Service such as `redis` or `cache-db`:
 /// `REDIS_SERVICE_HOST`, `REDIS_SERVICE_PORT_TLS`, `REDIS_PORT=tcp://10.0.0.1:6379`,
@@ -141,6 +147,11 @@ mod tests {
             ("CACHE_EVERYTHING", NameMatch::Unknown),
             ("origin_timeout_seconds", NameMatch::Unknown),
             ("CACHED_VALUES", NameMatch::Foreign),
+            ("LISTEN_ADDRESS", NameMatch::Unknown),
+            ("LISTEN_FDS", NameMatch::Foreign),
+            ("TLS_CERT", NameMatch::Unknown),
+            ("TRUSTED_PROXY", NameMatch::Unknown),
+            ("PURGE_TOKEN", NameMatch::Unknown),
         ] {
             assert_eq!(NameMatch::of(variable, "6379"), spelling, "{variable}");
         }
