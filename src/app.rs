@@ -363,7 +363,8 @@ impl Handler for Proxy {
         record: RequestRecord,
         id: Option<RequestId>,
     ) -> HandlerReply<proxy::AdmittedBody> {
-        let caller = Caller { peer: peer.addr.ip(), scheme: peer.scheme, certificate: peer.certificate };
+        let (scheme, certificate, version) = (peer.scheme, peer.certificate, request.version());
+        let caller = Caller { peer: peer.addr.ip(), scheme, certificate, version };
         match self.respond(caller, request, record, id) {
             PendingResponse::AtOnce(response) => HandlerReply::Ready(response),
             PendingResponse::Later(work) => HandlerReply::Working(work),

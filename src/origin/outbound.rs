@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use http::header::{CONNECTION, COOKIE, EXPECT, Entry, HOST, HeaderName, HeaderValue, UPGRADE, VIA};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Uri};
+use http::{HeaderMap, Method, Request, Uri, Version};
 
 use super::boundary;
 use super::forwarded::{ForwardedFields, X_FORWARDED_HOST, X_FORWARDED_PROTO};
@@ -41,6 +41,8 @@ pub struct OutboundRequest<'a> {
     pub fields: &'a RequestFields,
     /// Address of the peer.
     pub peer: IpAddr,
+    /// Version of HTTP of the request.
+    pub version: Version,
     /// Id of the request.
     pub id: Option<&'a RequestId>,
     /// Purpose of the response.
@@ -172,9 +174,10 @@ impl OutboundHeads {
     }
 
     /// Returns whether the origin receives equal fields for a passed request and for a shared
-    /// fetch.
+    /// fetch, apart from the version in `Via`.
     pub fn sends_as_shared(&self, request: &OutboundRequest<'_>) -> bool {
-        let head = |purpose| self.head(&OutboundRequest { purpose, ..*request }).map(|head| head.headers);
+        let of = |purpose| OutboundRequest { purpose, version: Version::HTTP_11, ..*request };
+        let head = |purpose| self.head(&of(purpose)).map(|head| head.headers);
         match (head(&FetchPurpose::Pass), head(&FetchPurpose::Cacheable)) {
             (Ok(passed), Ok(shared)) => passed == shared,
             (Err(_), _) | (_, Err(_)) => false,
@@ -257,7 +260,12 @@ impl OutboundHeads {
         request: &OutboundRequest<'_>,
         headers: &mut HeaderMap,
     ) -> Result<(), FetchError> {
-        if let Some(via) = self.via.value() {
+        let received = match request.purpose {
+            // No request of a shared fetch depends on the version of one of its clients.
+            FetchPurpose::Cacheable => Version::HTTP_11,
+            FetchPurpose::Pass | FetchPurpose::Upgrade(_) => request.version,
+        };
+        if let Some(via) = self.via.value(received) {
             headers.append(VIA, via);
         }
         // A field that is a credential or in the key has the client's value.

@@ -8,8 +8,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::HeaderMap;
 use http::header::{HeaderValue, VIA};
+use http::{HeaderMap, Version};
 
 /// Name of this process in `Via` (RFC 9110 §7.6.3), or none.
 #[derive(Clone)]
@@ -18,7 +18,9 @@ pub struct ViaName(Option<NamedVia>);
 #[derive(Clone)]
 struct NamedVia {
     name: Arc<str>,
-    value: HeaderValue,
+    http_10: HeaderValue,
+    http_11: HeaderValue,
+    http_2: HeaderValue,
 }
 
 impl ViaName {
@@ -29,8 +31,11 @@ impl ViaName {
 
     /// Returns this name, which has to be a token.
     pub(super) fn named(name: &str) -> Self {
-        let value = HeaderValue::from_str(&format!("1.1 {name}"));
-        Self(value.ok().map(|value| NamedVia { name: name.into(), value }))
+        let value = |version| HeaderValue::from_str(&format!("{version} {name}"));
+        let (Ok(http_10), Ok(http_11), Ok(http_2)) = (value("1.0"), value("1.1"), value("2")) else {
+            return Self(None);
+        };
+        Self(Some(NamedVia { name: name.into(), http_10, http_11, http_2 }))
     }
 
     /// Returns no name: the proxy adds no `Via`, and does not detect that a request has come back.
@@ -38,9 +43,16 @@ impl ViaName {
         Self(None)
     }
 
-    /// Returns the protocol version and the name, as the origin receives them.
-    pub(super) fn value(&self) -> Option<HeaderValue> {
-        self.0.as_ref().map(|via| via.value.clone())
+    /// Returns the version of HTTP of the received request, and the name, as the origin receives
+    /// them.
+    pub(super) fn value(&self, received: Version) -> Option<HeaderValue> {
+        let NamedVia { http_10, http_11, http_2, .. } = self.0.as_ref()?;
+        let value = match received {
+            Version::HTTP_2 => http_2,
+            Version::HTTP_10 | Version::HTTP_09 => http_10,
+            _ => http_11,
+        };
+        Some(value.clone())
     }
 
     /// Returns whether `Via` contains this name.
@@ -79,8 +91,8 @@ mod tests {
     fn only_the_own_name_is_recognised() {
         let (own, other) = (ViaName::new(), ViaName::new());
         let (via, foreign) = (
-            own.value().unwrap().to_str().unwrap().to_owned(),
-            other.value().unwrap().to_str().unwrap().to_owned(),
+            own.value(Version::HTTP_11).unwrap().to_str().unwrap().to_owned(),
+            other.value(Version::HTTP_11).unwrap().to_str().unwrap().to_owned(),
         );
         for (lines, own_is_in) in [
             (vec![], false),

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::header;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Version};
 
 use crate::client_address::ClientNetwork;
 use crate::entry::{KeyGeneration, Variants};
@@ -33,6 +33,8 @@ pub struct Caller {
     pub scheme: Scheme,
     /// The client's certificate.
     pub certificate: ClientCertificate,
+    /// The version of HTTP of the request.
+    pub version: Version,
 }
 
 /// A request as it arrived.
@@ -109,8 +111,9 @@ impl InboundRequest {
         purpose: &'a FetchPurpose,
     ) -> OutboundRequest<'a> {
         let Self { method, target, headers, caller, id, .. } = self;
-        let (fields, peer, id) = (&rules.cache.fields, caller.peer, id.as_ref());
-        OutboundRequest { method, target, headers, fields, peer, id, purpose }
+        let (fields, id) = (&rules.cache.fields, id.as_ref());
+        let Caller { peer, version, .. } = *caller;
+        OutboundRequest { method, target, headers, fields, peer, version, id, purpose }
     }
 }
 

@@ -63,6 +63,7 @@ fn sent(
         headers: &headers,
         fields: &RequestFields::default(),
         peer: peer.parse().unwrap(),
+        version: Version::HTTP_11,
         id: None,
         purpose,
     };
@@ -211,6 +212,32 @@ fn an_upgrade_is_requested_anew() {
 }
 
 #[test]
+fn via_has_the_version_of_a_passed_request_only() {
+    let (options, headers) = (options(), HeaderMap::new());
+    let outbound = OutboundHeads::new(&options).unwrap();
+    for (version, passed) in [
+        (Version::HTTP_10, "1.0 cachewarp"),
+        (Version::HTTP_11, "1.1 cachewarp"),
+        (Version::HTTP_2, "2 cachewarp"),
+    ] {
+        for (purpose, via) in [(FetchPurpose::Pass, passed), (FetchPurpose::Cacheable, "1.1 cachewarp")] {
+            let request = OutboundRequest {
+                method: &Method::GET,
+                target: &target("/a"),
+                headers: &headers,
+                fields: &RequestFields::default(),
+                peer: CLIENT.parse().unwrap(),
+                version,
+                id: None,
+                purpose: &purpose,
+            };
+            assert_eq!(outbound.head(&request).unwrap().headers[VIA], via, "{version:?} {purpose:?}");
+            assert!(outbound.sends_as_shared(&request), "{version:?}");
+        }
+    }
+}
+
+#[test]
 fn a_connect_is_refused() {
     let request = OutboundRequest {
         method: &Method::CONNECT,
@@ -218,6 +245,7 @@ fn a_connect_is_refused() {
         headers: &HeaderMap::new(),
         fields: &RequestFields::default(),
         peer: CLIENT.parse().unwrap(),
+        version: Version::HTTP_11,
         id: None,
         purpose: &FetchPurpose::Pass,
     };
@@ -250,6 +278,7 @@ fn the_base_path_comes_first() {
                 headers: &headers,
                 fields: &RequestFields::default(),
                 peer,
+                version: Version::HTTP_11,
                 id: None,
                 purpose: &purpose,
             };

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -30,6 +30,7 @@ fn handshake(origin: &ScriptedOrigin) -> http::Request<RequestBody> {
         headers: &headers,
         fields: &RequestFields::default(),
         peer: "127.0.0.1".parse().unwrap(),
+        version: Version::HTTP_11,
         id: None,
         purpose: &purpose,
     };

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Version};
 
 use crate::entry::{Entry, StoredValue};
 use crate::json::{self, JsonObject};
@@ -57,6 +57,7 @@ impl Proxy {
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             scheme: target.scheme,
             certificate: ClientCertificate::None,
+            version: Version::HTTP_11,
         };
         let url = target.to_string();
         let notes = ExplainNotes::taken();

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Version};
 use serde_json::Value;
 
 use crate::entry::{KeyGeneration, Variants};
@@ -243,6 +243,7 @@ fn background_refreshes_are_not_noted() {
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
         scheme: Scheme::Http,
         certificate: ClientCertificate::None,
+        version: Version::HTTP_11,
     };
     let rule_set =
         Rc::new(RuleSet::new(rules(), &options(None), None, 0, &mut RouteCounts::default().worker()));
