@@ -542,6 +542,36 @@ fn a_failure_that_the_leader_may_have_caused_is_not_shared() {
     }
 }
 
+#[test]
+fn no_number_of_failing_leaders_makes_a_request_with_another_head_fail() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    let (path, failing) = ("/unanswered", gate.clone());
+    origin.script(path, move |exchange| {
+        if exchange.request.field("referer").is_none() {
+            return Answer::json_with(&[("Cache-Control", "max-age=60")], "{}").give(exchange);
+        }
+        failing.pass();
+        Ok(Then::Close)
+    });
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let mut refused: Vec<_> = (0..15)
+        .map(|number| {
+            let mut client = proxy.connect();
+            client.send_head("GET", path, &[("Referer", &number.to_string())]);
+            client
+        })
+        .collect();
+    gate.await_arrivals(1);
+    proxy.await_askers(15);
+    let mut others = waiting_clients(&proxy, path, 2);
+    proxy.await_askers(17);
+    // Probably one of the first 15 leads the second fetch too: any follower may.
+    gate.open();
+    let answers: Vec<u16> = responses(&mut others).iter().map(|response| response.status).collect();
+    assert_eq!(answers, [200; 2]);
+    assert!(refused.iter_mut().any(|client| client.response().status == 502));
+}
+
 /// An origin may refuse a field that is too long, or that a firewall forbids, and a gateway may
 /// fail on it.
 #[test]

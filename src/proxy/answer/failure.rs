@@ -138,6 +138,11 @@ impl Failure {
         }
     }
 
+    /// Returns whether the head that the origin received may have caused the failure.
+    pub(in crate::proxy) fn may_be_of_the_head(self) -> bool {
+        self.may_be_of_the_request() && self != Self::Overloaded
+    }
+
     /// Returns the word for `Cache-Status` and the logs.
     pub(in crate::proxy) fn word(self) -> &'static str {
         match self {

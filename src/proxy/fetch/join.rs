@@ -16,6 +16,7 @@ use crate::proxy::answer::present::{self, present};
 use crate::proxy::answer::response::ProxyAnswer;
 use crate::proxy::explain::notes::ExplainedRole;
 use crate::proxy::fetch::direct::fetch_uncacheable;
+use crate::proxy::fetch::head_digest::HeadDigest;
 use crate::proxy::fetch::request::FetchRequest;
 use crate::proxy::fetch::respond::{fetch_alone, fetch_as_leader, fetch_known_uncacheable};
 use crate::proxy::fetch::response::SharedResponse;
@@ -153,12 +154,17 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
                 }
                 may_lead_anew = false;
             }
-            FetchState::Failed(failure) => {
-                if !may_lead_anew || !failure.may_be_of_the_request() {
+            FetchState::Failed(failure, head) => {
+                // A second leader with an equal head failed for no reason of its own.
+                let is_equal = || head == HeadDigest::of_any_client(proxy, &fetch_request.request.inbound);
+                if !failure.may_be_of_the_request() || (!may_lead_anew && head.is_some() && is_equal()) {
                     return stale_or_failure(proxy, &fetch_request, failure).await;
                 }
                 if let Some(answer) = serve_stale_for_failure(proxy, &fetch_request, failure).await {
                     return answer;
+                }
+                if !may_lead_anew {
+                    break;
                 }
                 may_lead_anew = false;
             }

@@ -10,6 +10,7 @@
 mod active;
 pub(super) mod direct;
 mod gather;
+mod head_digest;
 pub(super) mod join;
 pub(super) mod json_checks;
 mod keep;

@@ -12,15 +12,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::request::Parts;
 use quick_cache::sync::Cache;
 
-use crate::key::{DIGEST_BYTES, FieldHasher};
 use crate::limits::{ORIGIN_REFUSALS_MAX, RETRY_AFTER_MAX};
+use crate::proxy::fetch::head_digest::HeadDigest;
 use crate::time::millis;
-
-/// Separates the digests of heads from other uses of the hash.
-const HEAD_DOMAIN: &[u8] = b"cw-refused-head-1";
 
 /// The refusals of a process.
 pub(in crate::proxy) struct OriginRefusals {
@@ -32,10 +28,6 @@ pub(in crate::proxy) struct OriginRefusals {
     /// number of origin requests depends on it.
     last_until: AtomicU64,
 }
-
-/// The digest of a head for the origin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::proxy::fetch) struct HeadDigest([u8; DIGEST_BYTES]);
 
 impl OriginRefusals {
     /// Creates a table without refusals.
@@ -66,20 +58,6 @@ impl OriginRefusals {
 
     fn millis(&self, at: Instant) -> u64 {
         millis(at.saturating_duration_since(self.begun))
-    }
-}
-
-impl HeadDigest {
-    pub(in crate::proxy::fetch) fn of(head: &Parts) -> Self {
-        let mut hash = FieldHasher::new(HEAD_DOMAIN);
-        hash.field(head.method.as_str().as_bytes());
-        hash.field(head.uri.path().as_bytes());
-        hash.field(head.uri.query().unwrap_or_default().as_bytes());
-        for (name, value) in &head.headers {
-            hash.field(name.as_str().as_bytes());
-            hash.field(value.as_bytes());
-        }
-        Self(hash.finish())
     }
 }
 

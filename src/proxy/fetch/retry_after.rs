@@ -7,11 +7,10 @@ use std::rc::Rc;
 
 use http::{HeaderMap, StatusCode};
 
-use crate::origin::{FetchPurpose, OutboundRequest};
 use crate::policy::{self, Initiator, OriginFailure};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::ProxyAnswer;
-use crate::proxy::fetch::refusals::HeadDigest;
+use crate::proxy::fetch::head_digest::HeadDigest;
 use crate::proxy::fetch::request::FetchRequest;
 use crate::proxy::fetch::stale_on_error::serve_stale_on_error;
 use crate::proxy::request::CacheRequest;
@@ -66,7 +65,5 @@ fn digest(proxy: &Proxy, request: &CacheRequest) -> Option<HeadDigest> {
     {
         return None;
     }
-    // Each request has an id of its own, for which no origin refuses it.
-    let outbound = OutboundRequest { id: None, ..request.inbound.to_outbound(&FetchPurpose::Cacheable) };
-    proxy.origin.outbound().head(&outbound).ok().as_ref().map(HeadDigest::of)
+    HeadDigest::of_request(proxy, &request.inbound)
 }

@@ -22,6 +22,7 @@ use crate::proxy::answer::response::ProxyAnswer;
 use crate::proxy::answer::shared_body::SharedBody;
 use crate::proxy::explain::notes::RuleQuestion;
 use crate::proxy::fetch::active::{ActiveFetch, count_refusal, is_of_the_request, refuse};
+use crate::proxy::fetch::head_digest::HeadDigest;
 use crate::proxy::fetch::keep::ResponseToStore;
 use crate::proxy::fetch::request::FetchRequest;
 use crate::proxy::fetch::response::{FetchOutcome, SharedResponse};
@@ -158,7 +159,10 @@ impl ActiveFetch {
             self.pause(policy::OriginFailure::Disconnected, None);
         }
         if let Some(lead) = self.lead.take() {
-            lead.end(FetchState::Failed(failure));
+            let head = failure
+                .may_be_of_the_head()
+                .then(|| HeadDigest::of_any_client(&self.proxy, &self.request.inbound));
+            lead.end(FetchState::Failed(failure, head.flatten()));
         }
         // The send fails if the client has left.
         drop(to_client.send(FetchOutcome::Failed(failure)));

@@ -29,6 +29,7 @@ use crate::hash::SeededBuildHasher;
 use crate::limits::{EARLIER_FETCHES_MAX, SHARED_FETCH_SHARDS, SHARED_FETCHES_MAX};
 use crate::policy::OriginFailure;
 use crate::proxy::answer::failure::Failure;
+use crate::proxy::fetch::head_digest::HeadDigest;
 use crate::proxy::fetch::response::SharedResponse;
 use crate::proxy::request::{FetchKey, FetchScope};
 use crate::store::{FetchStart, Lease, StorePermit};
@@ -52,8 +53,9 @@ pub(in crate::proxy) enum FetchState {
     OfLeader(Option<OriginFailure>),
     /// The response is for the leader alone: each follower fetches for itself.
     Alone,
-    /// The fetch failed, and an immediate retry would fail as well.
-    Failed(Failure),
+    /// The fetch failed, and an immediate retry would fail as well. If the head for the origin may
+    /// have caused the failure, the digest of the head is stated.
+    Failed(Failure, Option<HeadDigest>),
 }
 
 impl FetchState {
@@ -374,9 +376,9 @@ mod tests {
         let (fetches, store) = (FetchTable::new(FetchScope::Any), store());
         let (lead, _permit) = lead(&fetches, &store, key("/a", RequesterClass::Anonymous));
         let state = follow(&fetches, &store, key("/a", RequesterClass::Anonymous));
-        lead.publish(FetchState::Failed(Failure::Refused));
+        lead.publish(FetchState::Failed(Failure::Refused, None));
         drop(lead);
-        assert!(matches!(*state.borrow(), FetchState::Failed(Failure::Refused)));
+        assert!(matches!(*state.borrow(), FetchState::Failed(Failure::Refused, None)));
     }
 
     #[test]
@@ -384,8 +386,8 @@ mod tests {
         let (fetches, store) = (FetchTable::new(FetchScope::Any), store());
         let (lead, _permit) = lead(&fetches, &store, key("/a", RequesterClass::Anonymous));
         let state = follow(&fetches, &store, key("/a", RequesterClass::Anonymous));
-        lead.end(FetchState::Failed(Failure::Closed));
-        assert!(matches!(*state.borrow(), FetchState::Failed(Failure::Closed)));
+        lead.end(FetchState::Failed(Failure::Closed, None));
+        assert!(matches!(*state.borrow(), FetchState::Failed(Failure::Closed, None)));
         assert!(matches!(
             join(&fetches, &store, key("/a", RequesterClass::Anonymous)),
             FetchRole::Leader(..)

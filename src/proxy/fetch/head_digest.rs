@@ -1,0 +1,50 @@
+//! Digests of the heads that the origin receives. An origin that fails on one head says nothing
+//! about requests with another.
+
+use http::request::Parts;
+
+use crate::client_address::X_FORWARDED_FOR;
+use crate::key::{DIGEST_BYTES, FieldHasher};
+use crate::origin::{FetchPurpose, OutboundRequest};
+use crate::proxy::request::InboundRequest;
+use crate::proxy::worker::Proxy;
+
+/// Separates the digests of heads from other uses of the hash.
+const HEAD_DOMAIN: &[u8] = b"cw-refused-head-1";
+
+/// The digest of a head for the origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::proxy) struct HeadDigest([u8; DIGEST_BYTES]);
+
+impl HeadDigest {
+    /// Returns the digest of the head that a shared fetch sends for a request. It contains the
+    /// client's address, and not the id of the request, for which no origin refuses one.
+    pub(in crate::proxy::fetch) fn of_request(proxy: &Proxy, inbound: &InboundRequest) -> Option<Self> {
+        sent_head(proxy, inbound).as_ref().map(Self::of)
+    }
+
+    /// Returns the digest of the head that a shared fetch sends for a request, without the client's
+    /// address.
+    pub(in crate::proxy::fetch) fn of_any_client(proxy: &Proxy, inbound: &InboundRequest) -> Option<Self> {
+        let mut head = sent_head(proxy, inbound)?;
+        head.headers.remove(&X_FORWARDED_FOR);
+        Some(Self::of(&head))
+    }
+
+    pub(in crate::proxy::fetch) fn of(head: &Parts) -> Self {
+        let mut hash = FieldHasher::new(HEAD_DOMAIN);
+        hash.field(head.method.as_str().as_bytes());
+        hash.field(head.uri.path().as_bytes());
+        hash.field(head.uri.query().unwrap_or_default().as_bytes());
+        for (name, value) in &head.headers {
+            hash.field(name.as_str().as_bytes());
+            hash.field(value.as_bytes());
+        }
+        Self(hash.finish())
+    }
+}
+
+fn sent_head(proxy: &Proxy, inbound: &InboundRequest) -> Option<Parts> {
+    let outbound = OutboundRequest { id: None, ..inbound.to_outbound(&FetchPurpose::Cacheable) };
+    proxy.origin.outbound().head(&outbound).ok()
+}
