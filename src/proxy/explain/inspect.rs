@@ -78,7 +78,7 @@ impl Proxy {
         let request = CacheRequest::new(inbound);
         let (location, lookup) = self.look_up(&request).await;
         request.note_location(&location);
-        let entry = match lookup.found().and_then(|found| variant(&location, found)) {
+        let entry = match lookup.found().and_then(|found| variant(&self.store, &location, found)) {
             Some((entry, tier)) => {
                 let now = time::now();
                 request.note(|explanation| explanation.found(tier, &entry.facts, now));
@@ -126,7 +126,10 @@ impl Proxy {
         let mut listed = Vec::new();
         for key in self.store.variants(&request.key, varies.nonce).await {
             let lookup = self.store.inspect(&key, &request.inbound.target).await;
-            let entry = lookup.found().and_then(|found| variant(location, found)).map(|(entry, _)| entry);
+            let entry = lookup
+                .found()
+                .and_then(|found| variant(&self.store, location, found))
+                .map(|(entry, _)| entry);
             listed.push(ListedVariant { key, lookup, entry });
         }
         listed

@@ -8,7 +8,7 @@ use crate::proxy::answer::response::CacheHit;
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::request::CacheRequest;
 use crate::proxy::worker::Proxy;
-use crate::store::{Completeness, FoundValue, Lookup, Tier};
+use crate::store::{Completeness, FoundValue, Lookup, Store, Tier};
 use crate::telemetry::trace::SpanName;
 use crate::time;
 
@@ -93,13 +93,18 @@ pub(in crate::proxy) async fn look_up_variant(
     location: CacheLocation,
 ) -> RequestLookup {
     let lookup = find(proxy, request, &location.key).await;
-    let found = lookup.found.and_then(|found| variant(&location, found));
+    let found = lookup.found.and_then(|found| variant(&proxy.store, &location, found));
     RequestLookup { location, found, completeness: lookup.completeness, not_sharable: None }
 }
 
 /// Returns the entry under a variant's key. The entry is stale if the resource was marked stale
 /// after the entry was stored: the variant list carries the key generation for all variants.
-pub(in crate::proxy) fn variant(location: &CacheLocation, found: FoundValue) -> Option<(Entry, Tier)> {
+pub(in crate::proxy) fn variant(
+    store: &Store,
+    location: &CacheLocation,
+    found: FoundValue,
+) -> Option<(Entry, Tier)> {
+    let found = store.unpurged_variant(&location.whole, found)?;
     let FoundValue { stored: StoredValue::Response(mut entry), tier, key_generation } = found else {
         return None;
     };
@@ -128,7 +133,7 @@ pub(in crate::proxy) fn look_up_in_memory(proxy: &Proxy, request: &CacheRequest)
     };
     let location = request.variant(key_generation, variants);
     let found = proxy.store.find_in_memory(&location.key, target, memory);
-    let found = found.and_then(|found| variant(&location, found));
+    let found = found.and_then(|found| variant(&proxy.store, &location, found));
     Some(RequestLookup { found, ..RequestLookup::nothing(location) })
 }
 
@@ -140,7 +145,7 @@ pub(in crate::proxy) fn just_stored(
 ) -> Option<CacheHit> {
     let found = proxy.store.find_in_memory(&location.key, &request.inbound.target, request.memory())?;
     let (entry, tier) = if location.variants.is_some() {
-        variant(location, found)?
+        variant(&proxy.store, location, found)?
     } else {
         let FoundValue { stored, tier, .. } = found;
         let StoredValue::Response(entry) = Some(stored).filter(|stored| is_keyed(request, stored))? else {

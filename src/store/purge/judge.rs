@@ -13,6 +13,7 @@ use crate::store::purge::state::PurgeState;
 use crate::store::purge::tag_changes::TagStamp;
 use crate::store::purge::verdict::{CheckedAt, Consistency, PurgeVerdict};
 use crate::store::trust::EntryTrust;
+use crate::time::Timestamp;
 
 impl PurgeState {
     /// Returns the effect of the purges on an entry of this target that was found valid at
@@ -34,6 +35,16 @@ impl PurgeState {
         match self.judge_by_log(bytes, target, consistency, CheckedAt { revision, ..checked }) {
             PurgeVerdict::Known(status, checked) => PurgeVerdict::Known(status.and(local), checked),
             unknown @ (PurgeVerdict::LogUnknown | PurgeVerdict::TagsUnknown(_)) => unknown,
+        }
+    }
+
+    /// Returns the effect of the purges of a resource, as far as this process knows them by itself,
+    /// on a variant that was received then. A list of variants has no time of receipt: an older list
+    /// leads to variants that memory still holds, though the resource was purged since.
+    pub(in crate::store) fn judge_variant(&self, resource: u128, received: Timestamp) -> PurgeStatus {
+        match &self.remembered {
+            Some(remembered) if remembered.covers(resource, received) => PurgeStatus::Purged,
+            Some(_) | None => self.local().judge_name(resource, received),
         }
     }
 

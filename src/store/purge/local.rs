@@ -276,6 +276,14 @@ impl LocalPurges {
         status
     }
 
+    /// Returns the effect of the mark with this name on an entry that was received then.
+    pub(in crate::store) fn judge_name(&self, name: u128, received: Timestamp) -> PurgeStatus {
+        if !self.has_marks() {
+            return PurgeStatus::Valid;
+        }
+        self.marks().names.get(&name).map_or(PurgeStatus::Valid, |(_, mark)| mark.judge(received))
+    }
+
     /// Returns whether a purge of more than single keys was marked since `begun`. A fetch that
     /// began before it stores nothing and admits no followers.
     pub(in crate::store) fn bulk_purged_since(&self, begun: Instant) -> bool {

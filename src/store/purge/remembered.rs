@@ -48,6 +48,11 @@ impl RememberedPurges {
         log
     }
 
+    /// Returns whether a purge of the key with this name covers an entry that was received then.
+    pub(in crate::store) fn covers(&self, name: u128, received: Timestamp) -> bool {
+        self.times.get(&name).is_some_and(|at| received < at)
+    }
+
     /// Returns the effect of the purges on an entry of this target.
     pub(in crate::store) fn judge(&self, bytes: &[u8], target: &Target) -> PurgeStatus {
         if self.times.is_empty() {
@@ -56,8 +61,8 @@ impl RememberedPurges {
         // A list of variants has no time of receipt; its variants have.
         let Some(received) = entry::received(bytes) else { return PurgeStatus::Valid };
         let resource = CacheKey::of_resource(target, &self.name_key).short();
-        let is_purged = |name: u128| self.times.get(&name).is_some_and(|at| received < at);
-        if is_purged(resource) || entry::key_name(bytes).is_some_and(is_purged) {
+        let names = [Some(resource), entry::key_name(bytes)];
+        if names.into_iter().flatten().any(|name| self.covers(name, received)) {
             PurgeStatus::Purged
         } else {
             PurgeStatus::Valid

@@ -60,6 +60,8 @@ impl PurgeWriter<'_> {
         key: &CacheKey,
         key_generation: KeyGeneration,
     ) -> Result<(), CommandError> {
+        // Another client of Redis may bring the value back before the server's reply is read.
+        self.shared.purges.remember(key.short(), time::now());
         self.drop_from_memory(key);
         let name = self.shared.entry_name(key);
         let value = entry::tombstone(key_generation, time::now());
@@ -69,9 +71,9 @@ impl PurgeWriter<'_> {
             // A failure changes nothing: the caller repeats the tombstone in either case.
             let _ = self.redis.command(&Command::Unlink { key: &name }).await;
         }
+        self.shared.purges.remember(key.short(), time::now());
         // A lookup may have read it from Redis meanwhile.
         self.drop_from_memory(key);
-        self.shared.purges.remember(key.short(), time::now());
         set.map(drop)
     }
 

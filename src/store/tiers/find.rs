@@ -139,6 +139,18 @@ impl Store {
         }
     }
 
+    /// Returns a variant of a resource, unless a purge of the resource covers it.
+    pub fn unpurged_variant(&self, resource: &CacheKey, found: FoundValue) -> Option<FoundValue> {
+        let FoundValue { stored, tier, key_generation } = found;
+        let StoredValue::Response(mut entry) = stored else { return None };
+        match self.shared.purges.judge_variant(resource.short(), entry.facts.received) {
+            PurgeStatus::Purged => return None,
+            PurgeStatus::Stale(at) => entry.facts = entry.facts.stale_from(at.min(time::now())),
+            PurgeStatus::Valid => {}
+        }
+        Some(FoundValue { stored: StoredValue::Response(entry), tier, key_generation })
+    }
+
     /// Reads an entry from Redis into memory; returns whether Redis has a valid one. Purges are
     /// checked at the first lookup: the target is unknown here. The caller limits the time.
     pub(in crate::store) async fn read_into_memory(&self, key: &CacheKey) -> bool {
