@@ -140,7 +140,6 @@ const PURE: &[&str] = &[
 
 /// Dependencies whose face we do not control, each named in one file, or below one folder, only.
 const WRAPPED: &[(&str, &str)] = &[
-    ("ratatui", "top/"),
     ("redis_protocol", "resp/decode.rs"),
     ("sfv", "policy/parse/structured.rs"),
     ("simd_json", "entry/json.rs"),

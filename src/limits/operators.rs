@@ -120,12 +120,14 @@ pub const SERIES_POINTS_MAX: usize = 720;
 pub const RECENT_PURGES_KEPT: usize = 20;
 /// Interval at which `cachewarp top` reads `/stats`.
 pub const TOP_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval at which `cachewarp top` reads the size of its terminal.
+pub const TOP_RESIZE_INTERVAL: Duration = Duration::from_millis(100);
 /// Paths that `cachewarp top` requests.
 pub const TOP_PATHS_ON_SCREEN: usize = 40;
 /// Columns of a frame that is printed as text.
-pub const TOP_FRAME_COLUMNS: u16 = 100;
+pub const TOP_FRAME_COLUMNS: usize = 100;
 /// Lines of such a frame at most.
-pub const TOP_FRAME_LINES: u16 = 60;
+pub const TOP_FRAME_LINES: usize = 60;
 /// The largest `cache_warm_keys`.
 pub const WARM_KEYS_MAX: usize = 64 * 1024;
 /// Counters per wanted warm key, so that new keys do not displace hot ones.

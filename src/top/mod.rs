@@ -1,24 +1,22 @@
 //! `cachewarp top`: a terminal display of a running CacheWarp, second by second.
 //!
 //! The command reads `/stats` once a second and shows the difference of two answers, so rates and
-//! percentiles cover the last second. [`view`] draws, and knows neither the network nor the
-//! terminal; `--once` prints one frame as text.
+//! percentiles cover the last second. [`view`] draws on a grid, and knows neither the network nor
+//! the terminal; `--once` prints one frame as text.
 
+mod grid;
 mod reading;
+mod terminal;
 mod view;
 
 use std::io::{self, IsTerminal};
 use std::thread;
-use std::time::Duration;
-
-use ratatui::backend::TestBackend;
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
-use ratatui::{DefaultTerminal, Terminal};
 
 use crate::limits::{TOP_FRAME_COLUMNS, TOP_FRAME_LINES, TOP_INTERVAL, TOP_PATHS_ON_SCREEN};
 use crate::probe::{AdminClient, AdminError};
-use crate::time;
+use grid::FrameGrid;
 use reading::StatsSample;
+use terminal::{TerminalEvent, TerminalSession};
 use view::TopFrame;
 
 /// A failure to read or to draw.
@@ -37,7 +35,7 @@ pub fn once(operator: &AdminClient) -> Result<String, TopError> {
     let before = read(operator)?;
     thread::sleep(TOP_INTERVAL);
     let now = read(operator)?;
-    Ok(text(&TopFrame { now: &now, before: Some(&before), silent: None })?)
+    Ok(text(&TopFrame { now: &now, before: Some(&before), silent: None }))
 }
 
 /// Shows frames until the user presses `q` or Ctrl-C. Restores the terminal, also after a panic.
@@ -46,23 +44,21 @@ pub fn live(operator: &AdminClient) -> Result<(), TopError> {
     if !io::stdout().is_terminal() {
         return Err(TopError::Terminal(io::ErrorKind::Unsupported.into()));
     }
-    let mut terminal = ratatui::try_init()?;
-    let end = watch(&mut terminal, operator, first);
-    ratatui::try_restore()?;
-    Ok(end?)
+    Ok(watch(&TerminalSession::enter()?, operator, first)?)
 }
 
 fn read(operator: &AdminClient) -> Result<StatsSample, AdminError> {
     Ok(StatsSample::of(&operator.stats(TOP_PATHS_ON_SCREEN)?))
 }
 
-fn watch(terminal: &mut DefaultTerminal, operator: &AdminClient, first: StatsSample) -> io::Result<()> {
+fn watch(terminal: &TerminalSession, operator: &AdminClient, first: StatsSample) -> io::Result<()> {
     let (mut before, mut now, mut silent) = (None, first, None);
     loop {
-        terminal.draw(|frame| {
-            view::draw(frame, &TopFrame { now: &now, before: before.as_ref(), silent: silent.as_deref() })
-        })?;
-        if wants_to_leave(TOP_INTERVAL)? {
+        let (columns, lines) = TerminalSession::size()?;
+        let mut grid = FrameGrid::new(columns, lines);
+        view::draw(&mut grid, &TopFrame { now: &now, before: before.as_ref(), silent: silent.as_deref() });
+        TerminalSession::draw(&grid)?;
+        if terminal.wait(TOP_INTERVAL)? == TerminalEvent::Quit {
             return Ok(());
         }
         match read(operator) {
@@ -76,41 +72,12 @@ fn watch(terminal: &mut DefaultTerminal, operator: &AdminClient, first: StatsSam
     }
 }
 
-/// Waits for this long, or until the user quits. Returns whether the user quits.
-fn wants_to_leave(timeout: Duration) -> io::Result<bool> {
-    let begun = time::instant();
-    while let Some(left) = timeout.checked_sub(begun.elapsed()) {
-        if !event::poll(left)? {
-            break;
-        }
-        match event::read()? {
-            Event::Key(key) if key.kind == KeyEventKind::Press => {
-                let control_c =
-                    key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
-                if control_c || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) {
-                    return Ok(true);
-                }
-            }
-            // The next frame has the new size.
-            Event::Resize(..) => break,
-            Event::Key(_) | Event::Mouse(_) | Event::Paste(_) | Event::FocusGained | Event::FocusLost => {}
-        }
-    }
-    Ok(false)
-}
-
 /// Returns a frame as text, without a terminal.
-fn text(shown: &TopFrame<'_>) -> io::Result<String> {
-    let lines = view::lines(shown).min(TOP_FRAME_LINES);
-    let Ok(mut terminal) = Terminal::new(TestBackend::new(TOP_FRAME_COLUMNS, lines));
-    let Ok(_) = terminal.draw(|frame| view::draw(frame, shown));
-    let cells = terminal.backend().buffer().content();
-    let line = |cells: &[ratatui::buffer::Cell]| {
-        let line: String = cells.iter().map(ratatui::buffer::Cell::symbol).collect();
-        line.trim_end().to_owned() + "\n"
-    };
-    let text: String = cells.chunks(usize::from(TOP_FRAME_COLUMNS)).map(line).collect();
-    Ok(text.trim_end().to_owned() + "\n")
+fn text(shown: &TopFrame<'_>) -> String {
+    let mut grid = FrameGrid::new(TOP_FRAME_COLUMNS, view::lines(shown).min(TOP_FRAME_LINES));
+    view::draw(&mut grid, shown);
+    let lines: Vec<String> = grid.text().iter().map(|line| line.trim_end().to_owned() + "\n").collect();
+    lines.concat().trim_end().to_owned() + "\n"
 }
 
 #[cfg(test)]

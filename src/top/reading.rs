@@ -113,11 +113,11 @@ fn number(stats: &Value, way: &str) -> u64 {
     at(stats, way).map(whole).unwrap_or_default()
 }
 
-/// Replaces control characters: the text comes from the network, and a terminal would obey them.
+/// Replaces all characters but those of ASCII that are one column wide: the text comes from the
+/// network, a terminal would obey control characters, and others move what is behind them.
 fn printable(text: &str) -> String {
-    text.chars()
-        .map(|letter| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter })
-        .collect()
+    let visible = |letter: char| letter == ' ' || letter.is_ascii_graphic();
+    text.chars().map(|letter| if visible(letter) { letter } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 fn text(stats: &Value, way: &str) -> String {

@@ -22,7 +22,7 @@ fn stats(seconds: u64, hits: u64, misses: u64) -> StatsSample {
 }
 
 fn frame(now: &StatsSample, before: Option<&StatsSample>, silent: Option<&str>) -> String {
-    text(&TopFrame { now, before, silent }).unwrap()
+    text(&TopFrame { now, before, silent })
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn malformed_answers_are_drawn_without_control_characters() {
 }
 
 /// Returns a frame of a busy node on a terminal of this size.
-fn busy_frame(columns: u16, lines: u16) -> String {
+fn busy_frame(columns: usize, lines: usize) -> String {
     let outcomes = [
         "hit-memory",
         "hit-redis",
@@ -114,12 +114,9 @@ fn busy_frame(columns: u16, lines: u16) -> String {
         StatsSample::of(&serde_json::from_str(&document).unwrap())
     };
     let (before, now) = (sample(40_000_000_000, 0), sample(40_000_001_000, 1_234_567));
-    let mut terminal = Terminal::new(TestBackend::new(columns, lines)).unwrap();
-    let shown = TopFrame { now: &now, before: Some(&before), silent: None };
-    terminal.draw(|frame| view::draw(frame, &shown)).unwrap();
-    let cells = terminal.backend().buffer().content();
-    let line = |cells: &[ratatui::buffer::Cell]| cells.iter().map(ratatui::buffer::Cell::symbol).collect();
-    cells.chunks(usize::from(columns)).map(line).collect::<Vec<String>>().join("\n")
+    let mut grid = FrameGrid::new(columns, lines);
+    view::draw(&mut grid, &TopFrame { now: &now, before: Some(&before), silent: None });
+    grid.text().join("\n")
 }
 
 #[test]
@@ -149,9 +146,10 @@ fn a_terminal_of_80_columns_and_24_lines_cuts_no_number() {
 fn every_size_of_terminal_works() {
     let now = stats(10, 1_000, 10);
     for (columns, lines) in [(0, 0), (1, 1), (3, 200), (200, 3), (40, 12)] {
-        let mut terminal = Terminal::new(TestBackend::new(columns, lines)).unwrap();
-        terminal
-            .draw(|frame| view::draw(frame, &TopFrame { now: &now, before: None, silent: None }))
-            .unwrap();
+        let mut grid = FrameGrid::new(columns, lines);
+        view::draw(&mut grid, &TopFrame { now: &now, before: None, silent: None });
+        let text = grid.text();
+        let sizes: Vec<usize> = text.iter().map(|line| line.chars().count()).collect();
+        assert_eq!(sizes, vec![columns; if columns == 0 { 0 } else { lines }]);
     }
 }

@@ -1,13 +1,8 @@
-//! The frame. Draws its input on any terminal or buffer.
+//! The frame. Draws its input on a grid of any size.
 
 use std::time::Duration;
 
-use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::{Color, Modifier, Style};
-use ratatui::text::Line;
-use ratatui::widgets::{Block, Cell, Paragraph, Row, Table};
-
+use super::grid::{CellStyle, FrameArea, FrameGrid};
 use super::reading::{CountsByName, StatsSample, between};
 
 /// The input of one frame.
@@ -24,39 +19,34 @@ const TIERS: [(&str, &str); 2] = [("memory", "hit-memory"), ("Redis", "hit-redis
 /// The percentiles of the latencies that a frame shows.
 const PERCENTILES: [f64; 3] = [0.5, 0.99, 0.999];
 /// Lines of a block's frame and of its heading.
-const FRAMED_LINES: u16 = 3;
+const FRAMED_LINES: usize = 3;
+/// Lines of the three middle blocks, with their frames.
+const STATE_LINES: usize = 7;
+/// Columns of the block of hit ratios, with its frame.
+const RATIO_COLUMNS: usize = 20;
 
 /// Draws a frame.
-pub(super) fn draw(frame: &mut Frame<'_>, shown: &TopFrame<'_>) {
+pub(super) fn draw(grid: &mut FrameGrid, shown: &TopFrame<'_>) {
     let outcomes = outcomes(shown);
-    let rows = u16::try_from(outcomes.len()).unwrap_or(u16::MAX);
-    let [title, requests, state, paths] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Length(rows.saturating_add(FRAMED_LINES)),
-        Constraint::Length(STATE_LINES),
-        Constraint::Min(FRAMED_LINES),
-    ])
-    .areas(frame.area());
-    frame.render_widget(head(shown), title);
-    draw_requests(frame, requests, outcomes);
-    let [hits, redis, rest] =
-        Layout::horizontal([Constraint::Length(20), Constraint::Fill(1), Constraint::Fill(1)]).areas(state);
-    frame.render_widget(block(" hit ratio ", hit_ratios(shown)), hits);
-    frame.render_widget(block(" Redis ", redis_lines(shown)), redis);
-    frame.render_widget(block(" origin and memory ", other_lines(shown)), rest);
-    draw_paths(frame, paths, shown);
+    let (title, rest) = grid.area().split_lines(1);
+    let (requests, rest) = rest.split_lines(outcomes.len() + FRAMED_LINES);
+    let (state, paths) = rest.split_lines(STATE_LINES);
+    draw_head(grid, title, shown);
+    draw_requests(grid, requests, outcomes);
+    let (hits, rest) = state.split_columns(RATIO_COLUMNS);
+    let (redis, other) = rest.split_columns(rest.columns / 2);
+    draw_block(grid, hits, " hit ratio ", hit_ratios(shown));
+    draw_block(grid, redis, " Redis ", redis_lines(shown));
+    draw_block(grid, other, " origin and memory ", other_lines(shown));
+    draw_paths(grid, paths, shown);
 }
 
 /// Returns the number of lines of the whole frame.
-pub(super) fn lines(shown: &TopFrame<'_>) -> u16 {
-    let rows = outcomes(shown).len() + shown.now.top.len();
-    u16::try_from(rows).unwrap_or(u16::MAX).saturating_add(1 + STATE_LINES + 2 * FRAMED_LINES)
+pub(super) fn lines(shown: &TopFrame<'_>) -> usize {
+    outcomes(shown).len() + shown.now.top.len() + 1 + STATE_LINES + 2 * FRAMED_LINES
 }
 
-/// Lines of the three middle blocks, with their frames.
-const STATE_LINES: u16 = 7;
-
-fn head(shown: &TopFrame<'_>) -> Paragraph<'static> {
+fn draw_head(grid: &mut FrameGrid, area: FrameArea, shown: &TopFrame<'_>) {
     let StatsSample { version, uptime, workers, clients_open, .. } = shown.now;
     let total: u64 = recent(shown, |reading| &reading.requests).iter().map(|(_, count)| count).sum();
     let text = format!(
@@ -65,13 +55,13 @@ fn head(shown: &TopFrame<'_>) -> Paragraph<'static> {
         rate(total, shown),
     );
     match shown.silent {
-        Some(why) => Paragraph::new(format!(" {why}")).style(Style::new().fg(Color::Red)),
-        None => Paragraph::new(text).style(Style::new().add_modifier(Modifier::BOLD)),
+        Some(why) => grid.write(area, (0, 0), &format!(" {why}"), CellStyle::Alert),
+        None => grid.write(area, (0, 0), &text, CellStyle::Strong),
     }
 }
 
 /// Returns one row for each outcome that has occurred.
-fn outcomes(shown: &TopFrame<'_>) -> Vec<[String; 6]> {
+fn outcomes(shown: &TopFrame<'_>) -> Vec<(String, [String; 5])> {
     let recent = recent(shown, |reading| &reading.requests);
     let total: u64 = recent.iter().map(|(_, count)| count).sum();
     let ever = shown.now.requests.iter().filter(|(_, count)| *count > 0);
@@ -80,38 +70,31 @@ fn outcomes(shown: &TopFrame<'_>) -> Vec<[String; 6]> {
         let [p50, p99, p999] = PERCENTILES.map(|part| {
             shown.now.percentile(of_this_process(shown), outcome, part).map_or_else(|| NONE.to_owned(), brief)
         });
-        [outcome.clone(), rate(count, shown), percent(count, total), p50, p99, p999]
+        (outcome.clone(), [rate(count, shown), percent(count, total), p50, p99, p999])
     })
     .collect()
 }
 
 const NONE: &str = "-";
 
-fn draw_requests(frame: &mut Frame<'_>, area: Rect, rows: Vec<[String; 6]>) {
-    let widths = [
-        Constraint::Min(16),
-        Constraint::Length(12),
-        Constraint::Length(8),
-        Constraint::Length(10),
-        Constraint::Length(10),
-        Constraint::Length(10),
-    ];
-    let table = Table::new(rows.into_iter().map(|cells| row(cells)), widths)
-        .header(
-            row(["outcome", "requests/s", "share", "p50", "p99", "p99.9"].map(str::to_owned)).style(HEADING),
-        )
-        .block(Block::bordered().title(" requests "));
-    frame.render_widget(table, area);
+fn draw_requests(grid: &mut FrameGrid, area: FrameArea, rows: Vec<(String, [String; 5])>) {
+    let headings = ["requests/s", "share", "p50", "p99", "p99.9"];
+    draw_table(grid, area, " requests ", ([12, 8, 10, 10, 10], ("outcome", headings)), rows);
 }
 
-const HEADING: Style = Style::new().add_modifier(Modifier::DIM);
-
-/// Aligns the first cell to the left and the others to the right.
-fn row<const N: usize>(cells: [String; N]) -> Row<'static> {
-    Row::new(cells.into_iter().enumerate().map(|(column, cell)| {
-        let line = Line::from(cell);
-        Cell::from(if column == 0 { line } else { line.right_aligned() })
-    }))
+/// Draws a table with a heading. `columns` has the widths of the columns behind the first, and the
+/// heading.
+fn draw_table<const N: usize>(
+    grid: &mut FrameGrid,
+    area: FrameArea,
+    title: &str,
+    columns: ([usize; N], (&str, [&str; N])),
+    rows: impl IntoIterator<Item = (String, [String; N])>,
+) {
+    let (widths, (name, values)) = columns;
+    let (heading, body) = grid.border(area, title).split_lines(1);
+    grid.rows(heading, widths, [(name.to_owned(), values.map(str::to_owned))], CellStyle::Faint);
+    grid.rows(body, widths, rows, CellStyle::Plain);
 }
 
 fn hit_ratios(shown: &TopFrame<'_>) -> Vec<[String; 2]> {
@@ -154,21 +137,17 @@ fn other_lines(shown: &TopFrame<'_>) -> Vec<[String; 2]> {
     ]
 }
 
-/// Returns a block of names and values. If it is too narrow, the names are cut.
-fn block(title: &'static str, lines: Vec<[String; 2]>) -> Table<'static> {
+/// Draws a block of names and values. If it is too narrow, the names are cut.
+fn draw_block(grid: &mut FrameGrid, area: FrameArea, title: &str, lines: Vec<[String; 2]>) {
     let longest = lines.iter().map(|[_, value]| value.chars().count()).max().unwrap_or_default();
-    let longest = u16::try_from(longest).unwrap_or(u16::MAX);
-    Table::new(lines.into_iter().map(row), [Constraint::Fill(1), Constraint::Length(longest)])
-        .block(Block::bordered().title(title))
+    let inner = grid.border(area, title);
+    grid.rows(inner, [longest], lines.into_iter().map(|[name, value]| (name, [value])), CellStyle::Plain);
 }
 
-fn draw_paths(frame: &mut Frame<'_>, area: Rect, shown: &TopFrame<'_>) {
-    let widths = [Constraint::Min(20), Constraint::Length(12)];
-    let rows = shown.now.top.iter().map(|(path, count)| row([path.clone(), count.to_string()]));
-    let table = Table::new(rows, widths)
-        .header(row(["path", "about"].map(str::to_owned)).style(HEADING))
-        .block(Block::bordered().title(" most requested paths, counted while displayed; q to quit "));
-    frame.render_widget(table, area);
+fn draw_paths(grid: &mut FrameGrid, area: FrameArea, shown: &TopFrame<'_>) {
+    let title = " most requested paths, counted while displayed; q to quit ";
+    let rows = shown.now.top.iter().map(|(path, count)| (path.clone(), [count.to_string()]));
+    draw_table(grid, area, title, ([12], ("path", ["about"])), rows);
 }
 
 /// Returns the earlier reading, if it is of the same process.
