@@ -7,7 +7,7 @@
 # The first build counts the branches; benches/compare/train.py sends it the frequent kinds of
 # requests; the second build uses the counts. Its behaviour does not change, and
 # `CACHEWARP_BIN=target/pgo/cachewarp benches/compare/run.sh` shows its cost. This build is
-# optional: CI tests `cargo build --release`. The script needs Python 3, redis-server, wrk, and
+# optional: CI tests the build without a profile. The script needs Python 3, redis-server, wrk, and
 # llvm-tools, which rustup installs if it is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,16 +22,16 @@ work=$PWD/target/pgo
 rm -rf "$work/counts" "$work/counts.profdata"
 
 # With an explicit target, the flags do not apply to build scripts and macros.
-build() { RUSTFLAGS=$1 cargo build --quiet --release --locked --bin cachewarp --target "$host" --target-dir "$work/$2"; }
-cargo build --quiet --release --locked --example bare_hyper --example bench_origin
+build() { RUSTFLAGS=$1 cargo build --quiet --profile dist --locked --bin cachewarp --target "$host" --target-dir "$work/$2"; }
+cargo build --quiet --profile dist --locked --example bare_hyper --example bench_origin
 cargo build --quiet --release --locked --manifest-path benches/load/Cargo.toml
 
 echo "building with counters"
 build "-Cprofile-generate=$work/counts" counters
 echo "running the training load"
-CACHEWARP_BIN=$work/counters/$host/release/cachewarp python3 -B benches/compare/train.py
+CACHEWARP_BIN=$work/counters/$host/dist/cachewarp python3 -B benches/compare/train.py
 "$merge" merge -o "$work/counts.profdata" "$work/counts"
 echo "building with the profile"
 build "-Cprofile-use=$work/counts.profdata" profiled
-cp "$work/profiled/$host/release/cachewarp" "$work/cachewarp"
+cp "$work/profiled/$host/dist/cachewarp" "$work/cachewarp"
 echo "$work/cachewarp"

@@ -2,7 +2,7 @@
 """One client address takes all that it can hold, over HTTP/1.1 and over HTTP/2. Another address
 requests misses meanwhile.
 
-    benches/compare/address.py target/release/cachewarp
+    benches/compare/address.py target/dist/cachewarp
 
 The attacker's requests are for an endless response that it never reads, and for a path that always
 gets 503 from the origin. A row has the latencies of the other address's misses, their errors, and

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """An origin fails for a hot key, and clients ask for it as fast as they can.
 
-    benches/compare/hot_key.py target/release/cachewarp
+    benches/compare/hot_key.py target/dist/cachewarp
 
 The origin answers well once, and then 503 for ten seconds. A row has the kind of the stored response,
 the requests that CacheWarp answered, and the requests that reached the origin. The exit code is 1 if

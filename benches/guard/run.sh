@@ -3,7 +3,8 @@
 # callgrind, and compares them with expected.json.
 #
 #   benches/guard/run.sh                the debug build, which the tests have already built
-#   benches/guard/run.sh release        the release build, which users run
+#   benches/guard/run.sh dist           the build of image and packages
+#   benches/guard/run.sh release        the build of the first minute
 #   benches/guard/run.sh --update       writes the counts into expected.json
 #
 # Other load on the machine does not change a count, as it changes a time. The count excludes the
@@ -15,7 +16,11 @@ cd "$(dirname "$0")/../.."
 
 profile=debug options=()
 for argument in "$@"; do
-    case $argument in release) profile=release options=(--release) ;; --update) update=--update ;; *) exit 2 ;; esac
+    case $argument in
+        dist | release) profile=$argument options=(--profile "$argument") ;;
+        --update) update=--update ;;
+        *) exit 2 ;;
+    esac
 done
 for tool in valgrind redis-server python3; do
     command -v "$tool" >/dev/null || { echo "benches/guard/run.sh: $tool is not installed" >&2; exit 2; }
