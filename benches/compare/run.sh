@@ -12,6 +12,8 @@
 #   benches/compare/run.sh capacity   cost of a request for a node and Redis; capacity of fleets
 #   benches/compare/run.sh fleet      ten nodes on one cold key; staleness; a purge storm; a million
 #                                     entries purged by their tag
+#   benches/compare/run.sh handshakes TLS 1.3: cost of a full and of a resumed handshake, and of a
+#                                     hit, for the server and for its peers
 #   benches/compare/run.sh growth     cost of a hit by entries, connections, body, variants and
 #                                     workers: benches/growth
 #
@@ -35,12 +37,12 @@ if [ ${#lacking[@]} -gt 0 ]; then
 fi
 
 # Separate builds: together they would share the features of the tests' dependencies.
-cargo build --quiet --release --locked --bin cachewarp
-cargo build --quiet --release --locked --example bare_hyper --example bare_proxy --example bench_origin
+cargo build --quiet --profile dist --locked --bin cachewarp
+cargo build --quiet --profile dist --locked --example bare_hyper --example bare_proxy --example bench_origin
 cargo build --quiet --release --locked --manifest-path benches/load/Cargo.toml
 
 program=compare
 case "${1:-}" in
-    cold | large | entries | start | capacity | fleet | growth) program=$1 && shift ;;
+    cold | large | entries | start | capacity | fleet | growth | handshakes) program=$1 && shift ;;
 esac
 exec python3 -B "benches/compare/$program.py" "$@"

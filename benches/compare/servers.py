@@ -7,7 +7,7 @@ import string
 from processes import Cores, Process, free_port
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-TARGET = os.path.join(FOLDER, "..", "..", "target", "release")
+TARGET = os.path.join(FOLDER, "..", "..", "target", "dist")
 # Another build of CacheWarp, if the variable is set.
 CACHEWARP = os.environ.get("CACHEWARP_BIN") or os.path.join(TARGET, "cachewarp")
 BODY_BYTES = 1140
@@ -91,13 +91,15 @@ class Servers:
         process.admin_port = admin
         return process
 
-    def nginx(self, origin: Process) -> Process:
-        """Starts nginx, with proxy_cache on /cached, and without it elsewhere."""
-        return self._configured("nginx.conf", ["nginx", "-e", "stderr", "-c"], origin)
+    def nginx(self, origin: Process, certificate: str = "") -> Process:
+        """Starts nginx, with proxy_cache on /cached, and without it elsewhere; over TLS with a certificate."""
+        tls = f" ssl; ssl_protocols TLSv1.3; ssl_certificate {certificate}; ssl_certificate_key {certificate}"
+        return self._configured("nginx.conf", ["nginx", "-e", "stderr", "-c"], origin, tls if certificate else "")
 
-    def haproxy(self, origin: Process) -> Process:
-        """Starts HAProxy, with its cache on /cached, and without it elsewhere."""
-        return self._configured("haproxy.cfg", ["haproxy", "-db", "-f"], origin)
+    def haproxy(self, origin: Process, certificate: str = "") -> Process:
+        """Starts HAProxy, with its cache on /cached, and without it elsewhere; over TLS with a certificate."""
+        tls = f" ssl crt {certificate} ssl-min-ver TLSv1.3" if certificate else ""
+        return self._configured("haproxy.cfg", ["haproxy", "-db", "-f"], origin, tls)
 
     def varnish(self, origin: Process, memory: str = "64m") -> Process:
         """Starts Varnish, which caches everything in memory."""
@@ -107,12 +109,12 @@ class Servers:
         command = ["varnishd", "-F", *options, "-a", f"127.0.0.1:{port}", "-f", path]
         return self.start(command, port, self.cores.server)
 
-    def _configured(self, template: str, command: list[str], origin: Process) -> Process:
+    def _configured(self, template: str, command: list[str], origin: Process, tls: str) -> Process:
         port = free_port()
-        path, _ = self._rendered(template, port, origin)
+        path, _ = self._rendered(template, port, origin, tls)
         return self.start([*command, path], port, self.cores.server)
 
-    def _rendered(self, template: str, port: int, origin: Process) -> tuple[str, str]:
+    def _rendered(self, template: str, port: int, origin: Process, tls: str = "") -> tuple[str, str]:
         """Writes a server's configuration, and returns its path and folder."""
         folder = os.path.join(self.folder, f"{template}-{port}")
         os.makedirs(folder)
@@ -121,7 +123,7 @@ class Servers:
             text = string.Template(source.read())
         path = os.path.join(folder, template)
         with open(path, "w", encoding="utf-8") as target:
-            target.write(text.substitute(folder=folder, port=port, origin=origin.port, user=user))
+            target.write(text.substitute(folder=folder, port=port, origin=origin.port, user=user, tls=tls))
         return path, folder
 
 
