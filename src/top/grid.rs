@@ -13,7 +13,8 @@ pub(super) enum CellStyle {
 }
 
 impl CellStyle {
-    /// Returns the control sequence that ends the last style and begins this one (ECMA-48 §8.3.117).
+    /// Returns the control sequence that ends the last style and begins this one (ECMA-48
+    /// §8.3.117).
     fn sequence(self) -> &'static str {
         match self {
             Self::Plain => "\x1b[0m",

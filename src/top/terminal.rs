@@ -103,8 +103,8 @@ impl Drop for TerminalSession {
     }
 }
 
-/// Returns whether the user quits: by `q`, Ctrl-C, the Escape key, or the end of the terminal. Other
-/// keys send more bytes behind an Escape.
+/// Returns whether the user quits: by `q`, Ctrl-C, the Escape key, or the end of the terminal.
+/// Other keys send more bytes behind an Escape.
 fn quits(typed: &[u8]) -> bool {
     match typed {
         [] | [ESCAPE] => true,
