@@ -86,6 +86,10 @@ pub const PURGE_STREAM_PENDING_LISTS_MAX: usize = 64;
 /// Unconfirmed messages that a node repeats at most; older ones are acknowledged without a
 /// confirmation.
 pub const PURGE_STREAM_UNCONFIRMED_MAX: usize = 64 * 1024;
+/// Messages that were set aside with a line of their own in the log, in one period.
+pub const PURGE_STREAM_LOGGED_MAX: usize = 10;
+/// The period of the log of messages that were set aside.
+pub const PURGE_STREAM_LOGGED_PERIOD: Duration = Duration::from_secs(10);
 /// Time for which the shutdown waits for the stream's consumer.
 pub const PURGE_STREAM_LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time in which the body of an operator's request must arrive.

@@ -11,7 +11,8 @@
 //!
 //! A node that finds messages of a dead node takes them over ([`reader`]). A message that is no
 //! purge order is set aside: acknowledged, counted, and named in the log by its identifier, under
-//! which the stream still has it.
+//! which the stream still has it. Of many such messages, the log names the first of a period and
+//! counts the others.
 //!
 //! **Always:** a message is acknowledged only after its purge was confirmed, after the purge is in
 //! Redis and has been repeated for longer than a node may serve alone, or after it was set aside.
@@ -21,6 +22,7 @@ mod group;
 mod metrics;
 mod options;
 mod reader;
+mod set_aside_log;
 mod unconfirmed;
 
 pub use options::Options;

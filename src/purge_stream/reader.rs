@@ -31,6 +31,7 @@ use super::batch::{MessageBatch, SetAside};
 use super::group::ConsumerGroup;
 use super::metrics::{MessageResult, Metrics, RepeatCause};
 use super::options::Options;
+use super::set_aside_log::{OmittedMessages, SetAsideLog};
 use super::unconfirmed::UnconfirmedMessages;
 use crate::limits::{
     PURGE_STREAM_BATCH, PURGE_STREAM_BLOCK, PURGE_STREAM_LEAVE_TIMEOUT, PURGE_STREAM_PAUSE_MAX,
@@ -69,6 +70,7 @@ struct PurgeStreamState {
     pause: Duration,
     /// The last interruption in the log, until the reader reads again.
     logged: Option<Interruption>,
+    set_aside_log: SetAsideLog,
     /// Whether the group has had this consumer.
     has_joined: bool,
 }
@@ -129,6 +131,7 @@ impl PurgeStreamReader {
             repeat_at: None,
             pause: PURGE_STREAM_PAUSE_MIN,
             logged: None,
+            set_aside_log: SetAsideLog::default(),
             has_joined: false,
         };
         let (redis, consumer) = (store.redis_client()?, store.node_label());
@@ -152,6 +155,7 @@ impl PurgeStreamReader {
         if self.state.has_joined && timeout(PURGE_STREAM_LEAVE_TIMEOUT, self.leave()).await.is_err() {
             debug!("this node leaves messages of the purge stream to another one");
         }
+        log_omitted(self.state.set_aside_log.end());
     }
 
     /// Reads over one connection.
@@ -336,21 +340,26 @@ impl PurgeStreamState {
 
     /// Acknowledges messages that are no purge orders.
     async fn set_aside(
-        &self,
+        &mut self,
         messages: Vec<SetAside>,
         group: &mut ConsumerGroup<'_>,
     ) -> Result<(), Interruption> {
         let ids: Vec<_> = messages.iter().map(|message| message.id).collect();
         group.acknowledge(&ids).await?;
         for SetAside { id, result, reason } in messages {
-            warn!(%id, %result, reason, "set aside a message of the purge stream");
             self.metrics.acknowledged(result, 1);
+            let now = instant();
+            log_omitted(self.set_aside_log.end_period(now));
+            if self.set_aside_log.admits(id, now) {
+                warn!(%id, %result, reason, "set aside a message of the purge stream");
+            }
         }
         Ok(())
     }
 
     /// Shows the state of the group, and takes over the messages of dead nodes.
     async fn upkeep(&mut self, group: &mut ConsumerGroup<'_>) -> Result<(), Interruption> {
+        log_omitted(self.set_aside_log.end_period(instant()));
         let Some(state) = group.state().await? else { return Ok(()) };
         self.metrics.show(state);
         if state.pending == 0 {
@@ -379,5 +388,12 @@ impl PurgeStreamState {
         if self.logged.take().is_some() {
             info!("reading the purge stream again");
         }
+    }
+}
+
+/// Logs the messages that were set aside without a line of their own.
+fn log_omitted(omitted: Option<OmittedMessages>) {
+    if let Some(OmittedMessages { first, last, count }) = omitted {
+        warn!(%first, %last, messages = count, "set aside further messages of the purge stream");
     }
 }

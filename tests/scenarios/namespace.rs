@@ -19,29 +19,32 @@ const SETTINGS: [(&str, &str); 5] = [
     ("worker_threads", "2"),
 ];
 
-/// A record of all commands that a Redis receives, on any connection and in any script.
-struct Monitor(JoinHandle<Vec<Vec<String>>>);
+/// A record of all commands that a Redis receives, on any connection and in any script: the lines
+/// of `MONITOR`.
+pub(crate) struct Monitor(JoinHandle<Vec<String>>);
 
 /// The last command of a record.
 const END: &str = "the record ends here";
 
 impl Monitor {
-    fn of(redis: &Redis) -> Self {
+    pub(crate) fn of(redis: &Redis) -> Self {
         let mut stream = TcpStream::connect(redis.addr()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(b"MONITOR\r\n").unwrap();
         let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
         assert_eq!(lines.next().unwrap(), "+OK");
-        Self(thread::spawn(move || {
-            let commands = lines.map(|line| words(&line));
-            commands.take_while(|command| command.get(1).is_none_or(|word| word != END)).collect()
-        }))
+        Self(thread::spawn(move || lines.take_while(|line| !line.contains(END)).collect()))
+    }
+
+    /// Returns the lines so far.
+    pub(crate) fn lines(self, redis: &Redis) -> Vec<String> {
+        redis.command(&["ECHO", END]);
+        self.0.join().unwrap()
     }
 
     /// Returns the names of all keys and channels used so far.
     fn names(self, redis: &Redis) -> BTreeSet<String> {
-        redis.command(&["ECHO", END]);
-        self.0.join().unwrap().iter().flat_map(|command| names(command)).collect()
+        self.lines(redis).iter().flat_map(|line| names(&words(line))).collect()
     }
 }
 

@@ -1,9 +1,10 @@
 //! Purges by messages of a Redis Stream.
 
-use cachewarp::limits::PURGE_STREAM_UPKEEP;
+use cachewarp::limits::{PURGE_STREAM_LOGGED_MAX, PURGE_STREAM_UPKEEP};
 use cachewarp::time::instant;
 
 use crate::harness::{Answer, Origin, Program, Proxy, Redis, Start, Value, client, until};
+use crate::namespace::Monitor;
 use crate::redis_rights::redis_with;
 
 const OLD: &str = r#"{"state":"old"}"#;
@@ -120,6 +121,99 @@ fn a_message_costs_two_commands_beyond_its_purge() {
     // or later.
     let waits = 2 * (1 + took.as_secs() / (PURGE_STREAM_UPKEEP.as_secs() / 2));
     assert!((1..=2 + waits).contains(&further[4]), "{} reads in {took:?}", further[4]);
+}
+
+/// Returns the steps of one purge by a message, from the lines of `MONITOR`: the command that Redis
+/// received from a node, and the end of its key or channel.
+fn steps(lines: &[String]) -> Vec<&'static str> {
+    const STEPS: [(&str, &str, &str); 5] = [
+        ("\"EVALSHA\"", ":clock\"", "count"),
+        ("\"EVALSHA\"", ":tag:", "tag"),
+        ("\"SET\"", "\"cachewarp:api:", "tombstone"),
+        ("\"PUBLISH\"", ":sync\"", "sync"),
+        ("\"PUBLISH\"", ":ack:", "confirm"),
+    ];
+    let of_purge = lines.iter().skip_while(|line| !line.contains("\"XADD\""));
+    let of_purge =
+        of_purge.take_while(|line| !line.contains("\"XACK\"")).filter(|line| !line.contains("lua]"));
+    let step =
+        |line: &String| STEPS.iter().find(|(command, name, _)| line.contains(command) && line.contains(name));
+    of_purge.filter_map(step).map(|(_, _, step)| *step).collect()
+}
+
+/// Each step follows the reply to the one before, and Redis pushes the sync and its confirmations:
+/// the purge of a tag takes three round trips, that of a URL two, and each one more for `XACK`. The
+/// tombstones of a URL (`GET` and `QUERY`, under both schemes) are sent together.
+#[test]
+fn a_message_is_confirmed_in_three_round_trips() {
+    let (origin, redis) = (Origin::start(), Redis::start());
+    let nodes = [start(&origin, &redis), start(&origin, &redis)];
+    warm(&origin, &nodes);
+    await_readers(&redis, 2);
+    // The first purge loads the scripts.
+    until("every node to confirm", || crate::admin::purge(&nodes[0], r#"{"tag":"t"}"#).status == 200);
+    until("every node to confirm", || crate::admin::purge(&nodes[1], r#"{"tag":"t"}"#).status == 200);
+    for (number, fields, expected) in [
+        (1.0, ["tag", "t"], &["count", "tag", "sync", "confirm", "confirm"][..]),
+        (
+            2.0,
+            ["url", "http://test/a"],
+            &["tombstone", "tombstone", "tombstone", "tombstone", "sync", "confirm", "confirm"],
+        ),
+    ] {
+        await_readers(&redis, 2);
+        let monitor = Monitor::of(&redis);
+        add(&redis, &fields);
+        until("the purge to be confirmed", || messages(&nodes, "confirmed") == number);
+        let lines = monitor.lines(&redis);
+        assert_eq!(lines.iter().filter(|line| line.contains("\"XACK\"")).count(), 1, "{lines:#?}");
+        assert_eq!(steps(&lines), expected, "{lines:#?}");
+    }
+}
+
+/// Returns the value of a field in a line of the log.
+fn number_of(line: &str, field: &str) -> u64 {
+    let value = line.split_once(field).unwrap().1;
+    let digits: String = value.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap()
+}
+
+/// A writer with an error: the log names some of the messages, and counts all others.
+#[test]
+fn many_malformed_messages_do_not_fill_the_log() {
+    const MALFORMED: usize = 3000;
+    const SCRIPT: &str = "for n = 1, 3000 do redis.call('XADD', KEYS[1], '*', 'order', 't') end";
+    let (origin, redis) = (Origin::start(), Redis::start());
+    redis.command(&["EVAL", SCRIPT, "1", STREAM]);
+    let (url, origin_url) = (redis.url(), origin.url());
+    let program = Program::start(&Start {
+        arguments: &[
+            "--listen-addr=127.0.0.1:0",
+            "--admin-addr=127.0.0.1:0",
+            "--origin-url",
+            &origin_url,
+            "--redis-url",
+            &url,
+            "--redis-timeout=10s",
+            "--cache-namespace=api",
+            "--purge-stream",
+            STREAM,
+        ],
+        ..Start::default()
+    });
+    let admin = program.await_admin_addr();
+    let malformed = format!("cachewarp_purge_stream_messages_total{{result=\"malformed\"}} {MALFORMED}");
+    until("the messages to be set aside", || client::get(admin, "/metrics").text().contains(&malformed));
+    program.signal("TERM");
+    let log = program.end().stderr;
+    let named = log.lines().filter(|line| line.contains("set aside a message")).count();
+    let sums: Vec<_> = log.lines().filter(|line| line.contains("set aside further messages")).collect();
+    let omitted: u64 = sums.iter().map(|line| number_of(line, "messages=")).sum();
+    assert_eq!(named as u64 + omitted, MALFORMED as u64, "{log}");
+    // A period may begin at each of these lines, and once before.
+    assert!((1..=PURGE_STREAM_LOGGED_MAX * (sums.len() + 1)).contains(&named), "{log}");
+    assert!(omitted > 0, "{log}");
+    assert_eq!(pending(&redis), 0);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::thread;
 use tempfile::TempDir;
 
 use crate::admin::{JSON, admin_request, purge};
-use crate::harness::{Answer, Client, Origin, Program, Proxy, Redis, Start, Value, until};
+use crate::harness::{Answer, Client, Gate, Origin, Program, Proxy, Redis, Start, Value, until};
 
 /// Two lines of a key file.
 pub(crate) const LINES: [&str; 2] = [
@@ -172,7 +172,24 @@ fn a_dump_of_redis_shows_nothing_of_url_header_or_body() {
         {
             assert_eq!(purge(&proxy, order).status, 200);
         }
-        let dump = dump(&redis);
+        // A lease is in Redis while a fetch is under way, and a warm list once a node has ended.
+        let gate = Gate::new();
+        let leased = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+        origin.answer("/path-of-the-request/leased", Answer::silent().pass(&gate).send(leased));
+        let mut during_fetch = thread::scope(|scope| {
+            scope.spawn(|| proxy.get("/path-of-the-request/leased"));
+            gate.await_arrivals(1);
+            let during_fetch = dump(&redis);
+            gate.open();
+            during_fetch
+        });
+        drop(proxy);
+        let at_the_end = dump(&redis);
+        for (dump, name) in [(&during_fetch, "lease:"), (&at_the_end, "warm:")] {
+            assert!(dump.windows(name.len()).any(|part| part == name.as_bytes()), "{name}");
+        }
+        during_fetch.extend(at_the_end);
+        let dump = during_fetch;
         let shown: Vec<_> = markers
             .iter()
             .filter(|marker| {
@@ -181,7 +198,6 @@ fn a_dump_of_redis_shows_nothing_of_url_header_or_body() {
             .collect();
         // Without keys, the search finds the texts: it would find them in sealed values too.
         assert_eq!(shown.is_empty(), is_sealed, "{shown:?}");
-        drop(proxy);
     }
 }
 
