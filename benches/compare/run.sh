@@ -16,6 +16,8 @@
 #                                     hit, for the server and for its peers
 #   benches/compare/run.sh growth     cost of a hit by entries, connections, body, variants and
 #                                     workers: benches/growth
+#   benches/compare/run.sh sealed     seals and compression: bytes in Redis, instructions and CPU of
+#                                     a hit, CPU of Redis (needs valgrind)
 #
 # Each takes --help, --rounds, and --realtime for a machine with other load (needs root). The script
 # installs missing programs by apt-get: nginx, haproxy, varnish, wrk, redis-server. It needs Linux,
@@ -43,6 +45,6 @@ cargo build --quiet --release --locked --manifest-path benches/load/Cargo.toml
 
 program=compare
 case "${1:-}" in
-    cold | large | entries | start | capacity | fleet | growth | handshakes) program=$1 && shift ;;
+    cold | large | entries | start | capacity | fleet | growth | handshakes | sealed) program=$1 && shift ;;
 esac
 exec python3 -B "benches/compare/$program.py" "$@"

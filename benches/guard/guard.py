@@ -24,6 +24,7 @@ WARMING = 30
 REQUESTS = 200
 # Other processors have other instructions for copying and hashing.
 TOLERANCE = 0.08
+BODY = '{"quotes":"' + "q" * 1127 + '"}'
 PINNED = ["taskset", "--cpu-list", "0"]
 STORED = ["content-type: application/json", "cache-control: public, max-age=36000"]
 PRIVATE = ["content-type: application/json", "cache-control: no-store"]
@@ -95,7 +96,7 @@ def main():
         sys.exit(f"dearer than expected: {', '.join(dearer)}; if this is intended, run again with --update")
 
 
-def count(folder: str, target: str, fields: list[str], request, settings: dict[str, str]) -> int:
+def count(folder: str, target: str, fields: list[str], request, settings: dict[str, str], content: str = BODY) -> int:
     """Returns the instructions per request of one case, with its own servers."""
     method, body, headers = request
     started = []
@@ -107,7 +108,7 @@ def count(folder: str, target: str, fields: list[str], request, settings: dict[s
     try:
         body_path = os.path.join(folder, "body.json")
         with open(body_path, "w", encoding="ascii") as file:
-            file.write('{"quotes":"' + "q" * 1127 + '"}')
+            file.write(content)
         origin, redis, port = free_port(), free_port(), free_port()
         start([os.path.join(target, "examples", "bare_hyper"), f"127.0.0.1:{origin}", body_path, *fields], origin)
         start(["redis-server", "--port", str(redis), "--bind", "127.0.0.1", "--save", "", "--dir", folder], redis)
