@@ -172,6 +172,8 @@ fn a_dump_of_redis_shows_nothing_of_url_header_or_body() {
         {
             assert_eq!(purge(&proxy, order).status, 200);
         }
+        let mut client = proxy.connect();
+        (0..300).for_each(|_| drop(client.get("/large")));
         // A lease is in Redis while a fetch is under way, and a warm list once a node has ended.
         let gate = Gate::new();
         let leased = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
