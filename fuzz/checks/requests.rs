@@ -14,7 +14,7 @@ use cachewarp::policy::{CacheRules, IgnoredCookies, RequestFacts};
 use cachewarp::request_fields::{FieldClass, RequestFields};
 use http::header::{COOKIE, HOST, HeaderName, VIA};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use super::heads::{lines, named, rules, target as addressed};
 
@@ -136,6 +136,7 @@ pub(crate) fn outbound(data: &[u8]) {
         headers: &headers,
         fields: &fields,
         peer,
+        version: Version::HTTP_11,
         id: None,
         purpose: &purpose,
     };
