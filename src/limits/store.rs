@@ -129,6 +129,9 @@ pub const STORE_TOGETHER_MAX: usize = 8;
 /// change of one causes a further check of the entries of the others.
 pub const TAG_CHANGE_COUNTERS: usize = 64 * 1024;
 
+/// Length of a tag generation in Redis, more than any has.
+pub const TAG_GENERATION_BYTES_MAX: u32 = 256;
+
 /// Tag generations that a process caches. Others are read from Redis.
 pub const TAG_GENERATIONS_MAX: usize = 64 * 1024;
 /// Time for which Redis must be unreachable before memory serves entries that it cannot verify. So

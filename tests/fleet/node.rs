@@ -109,6 +109,21 @@ impl Node {
         Self::open(None, Duration::ZERO)
     }
 
+    /// Starts a node whose memory tier has room for this many bytes, and that knows the purge log.
+    pub(crate) async fn start_with_memory(redis: &Redis, memory_bytes: usize) -> Self {
+        let registry = Registry::new();
+        let options = Options { memory_bytes, ..Self::options(Duration::from_millis(200)) };
+        let deployment = Self::deployment(Topology::Single, redis.addr());
+        let store = Store::open(StoreShared::new(options, &registry), Some(deployment), &registry);
+        let node = Self { store, registry };
+        node.await_fleet().await;
+        // A late reply on a busy machine leaves the log unread. A known log is not read again.
+        for _ in 0..LOOKUPS_REPEATED {
+            node.store.read_first_log().await;
+        }
+        node
+    }
+
     fn open(deployment: Option<Deployment>, memory_ttl: Duration) -> Self {
         let registry = Registry::new();
         let shared = Self::shared(&registry, memory_ttl);

@@ -1,12 +1,14 @@
 //! Purges by a tag, a group, a prefix, and of everything; and the effect of lost tag generations.
 
-use cachewarp::key::{Authority, Scheme};
-use cachewarp::limits::{PREFIXES_MAX, TAGS_MAX};
-use cachewarp::store::{CacheGroup, PurgeScope, PurgeStrength, Tier, UrlPrefix};
+use std::collections::HashSet;
+
+use cachewarp::key::{Authority, NameKey, Scheme};
+use cachewarp::limits::{PREFIXES_MAX, TAG_CHANGE_COUNTERS, TAG_GENERATIONS_MAX, TAGS_MAX};
+use cachewarp::store::{CacheGroup, CacheTag, PurgeScope, PurgeStrength, Tier, UrlPrefix};
 use cachewarp::time::instant;
 
 use crate::harness::Redis;
-use crate::node::{Node, on_one_thread, tag, until};
+use crate::node::{NEVER_PURGED, Node, key, on_one_thread, tag, until};
 
 fn tagged(name: &str) -> PurgeScope {
     PurgeScope::Tag(tag(name))
@@ -98,6 +100,49 @@ fn after_a_purge_one_hit_reads_redis_and_later_hits_do_not() {
             assert_eq!(node.read("/a").await.as_deref(), Some("a"));
         }
         assert_eq!(redis.calls("get"), gets);
+    });
+}
+
+/// A node stores entries with more tags than it has counters and generations in its tables. The
+/// purge of another tag causes no command for any of them.
+#[test]
+fn the_purge_of_one_tag_reads_nothing_for_entries_without_it() {
+    const ENTRIES: usize = 70_000 / TAGS_MAX + 1;
+    const { assert!(ENTRIES * TAGS_MAX > TAG_GENERATIONS_MAX && ENTRIES * TAGS_MAX > TAG_CHANGE_COUNTERS) };
+    on_one_thread(async {
+        let redis = Redis::start();
+        let node = Node::start_with_memory(&redis, 64 << 20).await;
+        let path = |number: usize| format!("/{number}");
+        let name_key = NameKey::default();
+        let counter = |name: &str| tag(name).digest(&name_key).0 % TAG_CHANGE_COUNTERS as u128;
+        // No lookup comes before: Redis would push to its connection that the key has changed.
+        let store = async |path: &str, tags: &[CacheTag]| {
+            let permit = node.store.permit(&key(path), NEVER_PURGED);
+            node.put(path, "old", tags, &permit).await.unwrap();
+        };
+        let mut counters = HashSet::new();
+        for number in 0..ENTRIES {
+            let names: Vec<_> = (0..TAGS_MAX).map(|of| format!("{number}-{of}")).collect();
+            counters.extend(names.iter().map(|name| counter(name)));
+            let tags: Vec<_> = names.iter().map(|name| tag(name)).collect();
+            store(&path(number), &tags).await;
+        }
+        store("/untagged", &[]).await;
+        // Tags that share a counter with another one cause a check too many.
+        let unrelated = |prefix: &str| {
+            let names = (0..1_000).map(|number| format!("{prefix}{number}"));
+            names.into_iter().find(|name| !counters.contains(&counter(name))).unwrap()
+        };
+        for name in ["x", "y"].map(unrelated) {
+            node.purge_all(&[tagged(&name)], PurgeStrength::Hard, 1).await;
+            // This lookup sends nothing; the node reads the purge log by itself.
+            for path in (0..ENTRIES).map(path).chain(["/untagged".to_owned()]) {
+                until("memory to serve without Redis", async || node.at_hand(&path).is_some()).await;
+            }
+        }
+        node.purge_all(&[tagged("7-3")], PurgeStrength::Hard, 1).await;
+        assert_eq!(node.read("/7").await, None);
+        assert_eq!(node.read("/8").await.as_deref(), Some("old"));
     });
 }
 
@@ -195,7 +240,7 @@ fn every_key_has_an_expiry() {
         let tags: Vec<_> = (0..TAGS_MAX).map(|number| tag(&number.to_string())).collect();
         node.store("/a", "a", &tags).await;
         node.purge_all(&[tagged("1"), tagged("other"), prefix("/x")], PurgeStrength::Hard, 1).await;
-        node.purge_all(&[PurgeScope::Url(crate::node::key("/b"))], PurgeStrength::Hard, 1).await;
+        node.purge_all(&[PurgeScope::Url(key("/b"))], PurgeStrength::Hard, 1).await;
         let script = "local lasting = 0 \
             for _, name in ipairs(redis.call('KEYS', '*')) do \
                 if redis.call('PTTL', name) < 0 then lasting = lasting + 1 end \

@@ -186,8 +186,9 @@ impl FleetListener {
     pub(in crate::store) async fn follow_log(self: Rc<Self>, redis: Client) {
         loop {
             self.log_changed.notified().await;
-            // Without a result the log soon becomes unknown, and the next request reads it.
-            let _ = self.read_log(&redis).await;
+            // A late reply is no reply, and costs at least its deadline. Without a connection, or
+            // while Redis is not asked, the log becomes unknown, and the next request reads it.
+            while matches!(self.read_log(&redis).await, Err(CommandError::Timeout)) {}
         }
     }
 

@@ -14,7 +14,9 @@ use crate::entry::{
     self, EncodeError, EntryVersion, HEADER_BYTES, KEY_GENERATION_END, StoredValue, TagDigest,
 };
 use crate::key::CacheKey;
-use crate::limits::{CLOCK_AHEAD_MAX, FETCH_STORED_MAX, PURGE_LOG_KEPT, PURGE_LOG_RENEWED};
+use crate::limits::{
+    CLOCK_AHEAD_MAX, FETCH_STORED_MAX, PURGE_LOG_KEPT, PURGE_LOG_RENEWED, TAG_GENERATION_BYTES_MAX,
+};
 use crate::redis::{Client, Command, CommandError, ErrorKind, Reply, TrackedVersion};
 use crate::store::handle::Store;
 use crate::store::purge::log::{TagGeneration, new_epoch};
@@ -207,9 +209,11 @@ impl Store {
             decimal(millis(kept)),
         ];
         let (name, sent) = (self.shared.tag_name(tag), time::instant());
-        let get = Command::Get { key: &name };
+        // No request waits for this reply. A `GET` would be given up after one missed turn of the
+        // scheduler, and the node would read the tag again after the next purge of any tag.
+        let read = Command::Head { key: &name, bytes: TAG_GENERATION_BYTES_MAX };
         if let (Ok(Reply::Integer(left)), Ok((Reply::Bulk(value), version))) =
-            ENSURE_TAG.run_and_read(redis, &name, &arguments, &get).await
+            ENSURE_TAG.run_and_read(redis, &name, &arguments, &read).await
             && let Some(trust) = self.shared.trust_of(redis, &name, &version, sent)
         {
             let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
