@@ -26,13 +26,19 @@ impl TagStamp {
 
 /// The counters.
 pub(in crate::store) struct TagChanges {
-    counters: Box<[AtomicU64]>,
+    /// Blocks, which are set to zero as a whole: simulations create a table for each node.
+    counters: Box<[[AtomicU64; COUNTERS_IN_BLOCK]]>,
     tracking: Arc<TrackingTable>,
 }
 
+const COUNTERS_IN_BLOCK: usize = 1024;
+const _: () = assert!(TAG_CHANGE_COUNTERS.is_multiple_of(COUNTERS_IN_BLOCK));
+
 impl TagChanges {
     pub(in crate::store) fn new(tracking: Arc<TrackingTable>) -> Self {
-        Self { counters: (0..TAG_CHANGE_COUNTERS).map(|_| AtomicU64::new(0)).collect(), tracking }
+        let blocks = 0..TAG_CHANGE_COUNTERS / COUNTERS_IN_BLOCK;
+        let counters = blocks.map(|_| [const { AtomicU64::new(0) }; COUNTERS_IN_BLOCK]).collect();
+        Self { counters, tracking }
     }
 
     /// Counts a change of a tag, after its cached generation was removed or replaced.
@@ -50,6 +56,6 @@ impl TagChanges {
 
     fn counter(&self, tag: u128) -> Option<&AtomicU64> {
         let number = usize::try_from(tag % TAG_CHANGE_COUNTERS as u128).ok()?;
-        self.counters.get(number)
+        self.counters.as_flattened().get(number)
     }
 }
