@@ -11,6 +11,7 @@
 //! fill, and further lines are dropped and counted: a request never waits for its line.
 
 mod line;
+mod members;
 mod options;
 mod queue;
 mod recorder;

@@ -1,15 +1,18 @@
 //! The text of a line.
 //!
-//! Every text that a client chose is escaped, so that it can neither end its line or its string nor
-//! reach a terminal as a control sequence: a line is ASCII without control characters.
+//! Most lines share members with the last one: its second, its peer, its host, its status and its
+//! outcome. The renderer remembers them as text, and copies them as long as they are equal.
 
-use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::ptr;
 
 use http::Version;
 
-use super::line::{AccessLine, LineTexts};
+use super::line::{AccessLine, AnswerFacts, LineTexts};
+use super::members::{
+    digits, put_address, put_escaped, put_millis, put_number, put_optional, put_optional_seconds,
+    put_optional_word, put_second, put_string, put_word,
+};
 use super::options::{AccessFormat, LoggedPath};
 use crate::label::Label;
 use crate::time::Timestamp;
@@ -23,6 +26,46 @@ pub(super) struct LineRenderer {
     second: (u64, Vec<u8>),
     /// The peer of the last line, and its text.
     peer: (IpAddr, Vec<u8>),
+    /// The authority of the last JSON line, and its members: a worker serves few names.
+    host: (Vec<u8>, Vec<u8>),
+    /// The length of the request and the status of the last JSON line, and their members.
+    status: ((Option<u64>, Option<u16>), Vec<u8>),
+    /// The outcome of the last JSON line, and its members.
+    outcome: (Option<LineOutcome>, Vec<u8>),
+}
+
+/// The words about the end of a request.
+#[derive(Clone, Copy, Debug)]
+struct LineOutcome {
+    facts: [Option<&'static str>; 4],
+    end: &'static str,
+}
+
+impl LineOutcome {
+    fn of(line: &AccessLine) -> Self {
+        let AnswerFacts { outcome, tier, forward, detail, .. } = line.facts;
+        Self { facts: [outcome, tier, forward, detail], end: line.end.word() }
+    }
+
+    /// Returns whether the words are in one place. Equal words in two places only cost a rendering.
+    fn is(&self, other: &Self) -> bool {
+        let is_one = |one: &Option<&'static str>, other: &Option<&'static str>| match (one, other) {
+            (Some(one), Some(other)) => ptr::eq(*one, *other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        ptr::eq(self.end, other.end)
+            && self.facts.iter().zip(&other.facts).all(|(one, other)| is_one(one, other))
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        let [outcome, tier, forward, detail] = self.facts;
+        put_optional_word(out, b",\"cachewarp.outcome\":\"", outcome);
+        put_optional_word(out, b",\"cachewarp.tier\":\"", tier);
+        put_optional_word(out, b",\"cachewarp.forward\":\"", forward);
+        put_optional_word(out, b",\"cachewarp.detail\":\"", detail);
+        put_word(out, b",\"cachewarp.end\":\"", self.end);
+    }
 }
 
 impl LineRenderer {
@@ -30,7 +73,17 @@ impl LineRenderer {
         let (mut second, mut peer) = (Vec::new(), Vec::new());
         put_second(&mut second, 0);
         put_address(&mut peer, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        Self { format, path, second: (0, second), peer: (IpAddr::V4(Ipv4Addr::UNSPECIFIED), peer) }
+        let mut host = Vec::new();
+        put_authority(&mut host, b"");
+        Self {
+            format,
+            path,
+            second: (0, second),
+            peer: (IpAddr::V4(Ipv4Addr::UNSPECIFIED), peer),
+            host: (Vec::new(), host),
+            status: ((None, None), Vec::new()),
+            outcome: (None, Vec::new()),
+        }
     }
 
     /// Appends a line.
@@ -50,12 +103,7 @@ impl LineRenderer {
             // A method is a token (RFC 9110 §9.1), which needs no escape.
             put_word(out, b",\"http.request.method\":\"", method.as_str());
             put_word(out, b",\"url.scheme\":\"", line.scheme.as_str());
-            let (host, port) = host_and_port(texts.host);
-            put_string(out, b",\"server.address\":\"", host);
-            if !port.is_empty() {
-                out.extend_from_slice(b",\"server.port\":");
-                out.extend_from_slice(port);
-            }
+            self.put_host(out, texts.host);
             if let Some(route) = &facts.route {
                 put_string(out, b",\"http.route\":\"", route.as_bytes());
             }
@@ -78,15 +126,10 @@ impl LineRenderer {
         if !texts.agent.is_empty() {
             put_string(out, b",\"user_agent.original\":\"", texts.agent);
         }
-        put_optional(out, b",\"http.request.body.size\":", line.request_bytes);
-        put_optional(out, b",\"http.response.status_code\":", line.status.map(u64::from));
+        self.put_status(out, line);
         put_optional(out, b",\"http.response.body.size\":", Some(line.response_bytes));
         put_optional(out, b",\"cachewarp.tunnel.received.size\":", line.tunnel_bytes);
-        put_optional_word(out, b",\"cachewarp.outcome\":\"", facts.outcome);
-        put_optional_word(out, b",\"cachewarp.tier\":\"", facts.tier);
-        put_optional_word(out, b",\"cachewarp.forward\":\"", facts.forward);
-        put_optional_word(out, b",\"cachewarp.detail\":\"", facts.detail);
-        put_word(out, b",\"cachewarp.end\":\"", line.end.word());
+        self.put_outcome(out, LineOutcome::of(line));
         put_optional(out, b",\"cachewarp.age\":", facts.age);
         put_optional_seconds(out, b",\"cachewarp.time_to_head\":", line.time_to_head);
         put_optional_seconds(out, b",\"cachewarp.duration\":", Some(line.duration));
@@ -181,6 +224,39 @@ impl LineRenderer {
         out.extend_from_slice(&self.peer.1);
     }
 
+    /// Appends the members of an authority.
+    fn put_host(&mut self, out: &mut Vec<u8>, authority: &[u8]) {
+        if self.host.0 != authority {
+            self.host.0.clear();
+            self.host.0.extend_from_slice(authority);
+            self.host.1.clear();
+            put_authority(&mut self.host.1, authority);
+        }
+        out.extend_from_slice(&self.host.1);
+    }
+
+    /// Appends the length of the request and the status.
+    fn put_status(&mut self, out: &mut Vec<u8>, line: &AccessLine) {
+        let status = (line.request_bytes, line.status);
+        if self.status.0 != status {
+            self.status.0 = status;
+            self.status.1.clear();
+            put_optional(&mut self.status.1, b",\"http.request.body.size\":", line.request_bytes);
+            put_optional(&mut self.status.1, b",\"http.response.status_code\":", line.status.map(u64::from));
+        }
+        out.extend_from_slice(&self.status.1);
+    }
+
+    /// Appends the members of an outcome.
+    fn put_outcome(&mut self, out: &mut Vec<u8>, outcome: LineOutcome) {
+        if !self.outcome.0.is_some_and(|last| last.is(&outcome)) {
+            self.outcome.0 = Some(outcome);
+            self.outcome.1.clear();
+            outcome.put(&mut self.outcome.1);
+        }
+        out.extend_from_slice(&self.outcome.1);
+    }
+
     /// Appends a time in the form of RFC 3339, with milliseconds.
     fn put_time(&mut self, out: &mut Vec<u8>, at: Timestamp) {
         let second = at.as_millis() / 1000;
@@ -195,103 +271,6 @@ impl LineRenderer {
     }
 }
 
-/// Appends the date and the time of day of a second since the Unix epoch: `1970-01-01T00:00:00`.
-fn put_second(out: &mut Vec<u8>, second: u64) {
-    let (day, time) = (second / 86_400, second % 86_400);
-    // The civil calendar in eras of 400 years that begin on 1 March 0000 (Hinnant,
-    // `civil_from_days`).
-    let day = day + 719_468;
-    let (era, day_of_era) = (day / 146_097, day % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day_of_month = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    for (separator, number, digits) in [
-        (None, year, 4),
-        (Some(b'-'), month, 2),
-        (Some(b'-'), day_of_month, 2),
-        (Some(b'T'), time / 3600, 2),
-        (Some(b':'), time / 60 % 60, 2),
-        (Some(b':'), time % 60, 2),
-    ] {
-        out.extend(separator);
-        put_padded(out, number, digits);
-    }
-}
-
-fn put_number(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
-/// Returns the last three digits of a number.
-fn digits(number: u64) -> [u8; 3] {
-    [100, 10, 1].map(|unit| b'0' + u8::try_from(number / unit % 10).unwrap_or_default())
-}
-
-/// Appends a number with at least this many digits, four at most.
-fn put_padded(out: &mut Vec<u8>, number: u64, digits: usize) {
-    let mut buffer = itoa::Buffer::new();
-    let text = buffer.format(number).as_bytes();
-    out.extend_from_slice(b"0000".get(..digits.saturating_sub(text.len())).unwrap_or_default());
-    out.extend_from_slice(text);
-}
-
-#[inline(always)]
-fn put_optional(out: &mut Vec<u8>, name: &[u8], number: Option<u64>) {
-    if let Some(number) = number {
-        out.extend_from_slice(name);
-        put_number(out, number);
-    }
-}
-
-#[inline(always)]
-fn put_optional_word(out: &mut Vec<u8>, name: &[u8], word: Option<&str>) {
-    if let Some(word) = word {
-        put_word(out, name, word);
-    }
-}
-
-#[inline(always)]
-fn put_optional_seconds(out: &mut Vec<u8>, name: &[u8], duration: Option<Duration>) {
-    if let Some(duration) = duration {
-        out.extend_from_slice(name);
-        put_seconds(out, duration);
-    }
-}
-
-/// Appends seconds with microseconds.
-fn put_seconds(out: &mut Vec<u8>, duration: Duration) {
-    put_number(out, duration.as_secs());
-    let micros = u64::from(duration.subsec_micros());
-    let ([a, b, c], [d, e, f]) = (digits(micros / 1000), digits(micros % 1000));
-    out.extend_from_slice(&[b'.', a, b, c, d, e, f]);
-}
-
-/// Appends milliseconds with microseconds, and their unit.
-fn put_millis(out: &mut Vec<u8>, duration: Duration) {
-    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    put_number(out, micros / 1000);
-    let [hundreds, tens, ones] = digits(micros % 1000);
-    out.extend_from_slice(&[b'.', hundreds, tens, ones, b'm', b's']);
-}
-
-fn put_address(out: &mut Vec<u8>, address: IpAddr) {
-    match address {
-        IpAddr::V4(address) => {
-            for (index, octet) in address.octets().into_iter().enumerate() {
-                if index > 0 {
-                    out.push(b'.');
-                }
-                put_number(out, u64::from(octet));
-            }
-        }
-        // Writing to a vector cannot fail.
-        IpAddr::V6(address) => drop(write!(out, "{address}")),
-    }
-}
-
 const fn version(version: Version) -> &'static str {
     match version {
         Version::HTTP_09 => "0.9",
@@ -299,6 +278,16 @@ const fn version(version: Version) -> &'static str {
         Version::HTTP_2 => "2",
         Version::HTTP_3 => "3",
         _ => "1.1",
+    }
+}
+
+/// Appends the members of an authority.
+fn put_authority(out: &mut Vec<u8>, authority: &[u8]) {
+    let (host, port) = host_and_port(authority);
+    put_string(out, b",\"server.address\":\"", host);
+    if !port.is_empty() {
+        out.extend_from_slice(b",\"server.port\":");
+        out.extend_from_slice(port);
     }
 }
 
@@ -316,61 +305,10 @@ fn host_and_port(authority: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Appends the beginning of a member, which ends with a quotation mark, and a word without escapes.
-///
-/// Inlined with its callers' names, so that the copy of a name is a few instructions and no call.
-#[inline(always)]
-fn put_word(out: &mut Vec<u8>, name: &[u8], word: &str) {
-    out.extend_from_slice(name);
-    out.extend_from_slice(word.as_bytes());
-    out.push(b'"');
-}
-
-/// Appends the beginning of a member, which ends with a quotation mark, and a text in it.
-#[inline(always)]
-fn put_string(out: &mut Vec<u8>, name: &[u8], text: &[u8]) {
-    out.extend_from_slice(name);
-    put_escaped(out, text);
-    out.push(b'"');
-}
-
-/// Returns whether a text needs no escape: printable ASCII but `"` and `\\`.
-fn is_plain(text: &[u8]) -> bool {
-    const LANES: usize = 16;
-    let is_plain = |byte: u8| (byte.wrapping_sub(b' ') < 95) & (byte != b'"') & (byte != b'\\');
-    let (chunks, rest) = text.as_chunks::<LANES>();
-    // The inner loop has a fixed length and no branch, so the compiler makes a vector of it.
-    chunks.iter().all(|chunk| chunk.iter().fold(true, |all, byte| all & is_plain(*byte)))
-        && rest.iter().all(|byte| is_plain(*byte))
-}
-
-/// Appends a text with the escapes of JSON (RFC 8259 §7) for all but printable ASCII. Bytes that
-/// are not UTF-8 become U+FFFD.
-fn put_escaped(out: &mut Vec<u8>, text: &[u8]) {
-    if is_plain(text) {
-        return out.extend_from_slice(text);
-    }
-    for chunk in text.utf8_chunks() {
-        for letter in chunk.valid().chars() {
-            match letter {
-                '"' | '\\' => out.extend([b'\\', u8::try_from(letter).unwrap_or_default()]),
-                ' '..='~' => out.push(u8::try_from(letter).unwrap_or_default()),
-                other => {
-                    for unit in other.encode_utf16(&mut [0; 2]) {
-                        // Writing to a vector cannot fail.
-                        drop(write!(out, "\\u{unit:04x}"));
-                    }
-                }
-            }
-        }
-        if !chunk.invalid().is_empty() {
-            out.extend_from_slice(b"\\ufffd");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http::Method;
     use proptest::prelude::*;
     use serde_json::{Value, json};
@@ -494,6 +432,26 @@ mod tests {
         assert_eq!(shown["timestamp"], "1970-01-01T00:00:00.000Z");
         let text = rendered(AccessFormat::Text, LoggedPath::Route, &line, &LineTexts::default());
         assert!(text.starts_with("1970-01-01T00:00:00.000Z 127.0.0.1 \"\" 408 0 - client-left"), "{text}");
+    }
+
+    #[test]
+    fn remembered_members_are_those_of_their_line() {
+        let mut renderer = LineRenderer::new(AccessFormat::Json, LoggedPath::Path);
+        let miss = AccessLine {
+            facts: AnswerFacts { outcome: Some("miss"), forward: Some("uri-miss"), ..AnswerFacts::default() },
+            end: AnswerEnd::ClientLeft,
+            status: None,
+            ..hit()
+        };
+        let cases =
+            [(hit(), "a.test:1"), (hit(), "a.test:1"), (miss, "a.test"), (hit(), ""), (hit(), "b\"c")];
+        for (line, host) in cases {
+            let texts = LineTexts { host: host.as_bytes(), path: b"/a", ..LineTexts::default() };
+            let mut out = Vec::new();
+            renderer.put(&mut out, &line, &texts);
+            let alone = rendered(AccessFormat::Json, LoggedPath::Path, &line, &texts);
+            assert_eq!(String::from_utf8(out).unwrap(), alone);
+        }
     }
 
     #[test]
