@@ -137,7 +137,7 @@ impl OverloadSigns {
 
     /// Returns the resource of a request path.
     pub(super) fn resource(&self, path: &str) -> Resource {
-        let path = normal_path(path);
+        let path = normal_path(path.as_bytes());
         let slash = path.iter().rposition(|byte| *byte == b'/');
         let collection = slash.and_then(|slash| path.get(..=slash)).unwrap_or_default();
         let name = path.strip_suffix(b"/").unwrap_or(&path);
