@@ -5,9 +5,7 @@ use http::request::Parts;
 
 use crate::client_address::X_FORWARDED_FOR;
 use crate::key::{DIGEST_BYTES, FieldHasher};
-use crate::origin::{FetchPurpose, OutboundRequest};
-use crate::proxy::request::InboundRequest;
-use crate::proxy::worker::Proxy;
+use crate::origin::{OutboundHeads, OutboundRequest};
 
 /// Separates the digests of heads from other uses of the hash.
 const HEAD_DOMAIN: &[u8] = b"cw-refused-head-1";
@@ -17,16 +15,22 @@ const HEAD_DOMAIN: &[u8] = b"cw-refused-head-1";
 pub(in crate::proxy) struct HeadDigest([u8; DIGEST_BYTES]);
 
 impl HeadDigest {
-    /// Returns the digest of the head that a shared fetch sends for a request. It contains the
+    /// Returns the digest of the head that the origin receives of a request. It contains the
     /// client's address, and not the id of the request, for which no origin refuses one.
-    pub(in crate::proxy::fetch) fn of_request(proxy: &Proxy, inbound: &InboundRequest) -> Option<Self> {
-        sent_head(proxy, inbound).as_ref().map(Self::of)
+    pub(in crate::proxy::fetch) fn of_request(
+        heads: &OutboundHeads,
+        request: &OutboundRequest<'_>,
+    ) -> Option<Self> {
+        sent_head(heads, request).as_ref().map(Self::of)
     }
 
-    /// Returns the digest of the head that a shared fetch sends for a request, without the client's
+    /// Returns the digest of the head that the origin receives of a request, without the client's
     /// address.
-    pub(in crate::proxy::fetch) fn of_any_client(proxy: &Proxy, inbound: &InboundRequest) -> Option<Self> {
-        let mut head = sent_head(proxy, inbound)?;
+    pub(in crate::proxy::fetch) fn of_any_client(
+        heads: &OutboundHeads,
+        request: &OutboundRequest<'_>,
+    ) -> Option<Self> {
+        let mut head = sent_head(heads, request)?;
         head.headers.remove(&X_FORWARDED_FOR);
         Some(Self::of(&head))
     }
@@ -44,7 +48,6 @@ impl HeadDigest {
     }
 }
 
-fn sent_head(proxy: &Proxy, inbound: &InboundRequest) -> Option<Parts> {
-    let outbound = OutboundRequest { id: None, ..inbound.to_outbound(&FetchPurpose::Cacheable) };
-    proxy.origin.outbound().head(&outbound).ok()
+fn sent_head(heads: &OutboundHeads, request: &OutboundRequest<'_>) -> Option<Parts> {
+    heads.head(&OutboundRequest { id: None, ..*request }).ok()
 }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::limits::COLLAPSED_WAITS_MAX;
+use crate::origin::FetchPurpose;
 use crate::policy::{OriginFailure, Reuse};
 use crate::proxy::answer::cache_status::{CacheStatus, ForwardReason};
 use crate::proxy::answer::present::{self, present};
@@ -156,7 +157,8 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
             }
             FetchState::Failed(failure, head) => {
                 // A second leader with an equal head failed for no reason of its own.
-                let is_equal = || head == HeadDigest::of_any_client(proxy, &fetch_request.request.inbound);
+                let sent = fetch_request.request.inbound.to_outbound(&FetchPurpose::Cacheable);
+                let is_equal = || head == HeadDigest::of_any_client(proxy.origin.outbound(), &sent);
                 if !failure.may_be_of_the_request() || (!may_lead_anew && head.is_some() && is_equal()) {
                     return stale_or_failure(proxy, &fetch_request, failure).await;
                 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use http::{HeaderMap, StatusCode};
 
+use crate::origin::FetchPurpose;
 use crate::policy::{self, Initiator, OriginFailure};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::ProxyAnswer;
@@ -65,5 +66,5 @@ fn digest(proxy: &Proxy, request: &CacheRequest) -> Option<HeadDigest> {
     {
         return None;
     }
-    HeadDigest::of_request(proxy, &request.inbound)
+    HeadDigest::of_request(proxy.origin.outbound(), &request.inbound.to_outbound(&FetchPurpose::Cacheable))
 }

@@ -159,9 +159,10 @@ impl ActiveFetch {
             self.pause(policy::OriginFailure::Disconnected, None);
         }
         if let Some(lead) = self.lead.take() {
-            let head = failure
-                .may_be_of_the_head()
-                .then(|| HeadDigest::of_any_client(&self.proxy, &self.request.inbound));
+            let head = failure.may_be_of_the_head().then(|| {
+                let sent = self.request.inbound.to_outbound(&FetchPurpose::Cacheable);
+                HeadDigest::of_any_client(self.proxy.origin.outbound(), &sent)
+            });
             lead.end(FetchState::Failed(failure, head.flatten()));
         }
         // The send fails if the client has left.

@@ -39,8 +39,8 @@ impl PurgeState {
     }
 
     /// Returns the effect of the purges of a resource, as far as this process knows them by itself,
-    /// on a variant that was received then. A list of variants has no time of receipt: an older list
-    /// leads to variants that memory still holds, though the resource was purged since.
+    /// on a variant that was received then. A list of variants has no time of receipt: an older
+    /// list leads to variants that memory still holds, though the resource was purged since.
     pub(in crate::store) fn judge_variant(&self, resource: u128, received: Timestamp) -> PurgeStatus {
         match &self.remembered {
             Some(remembered) if remembered.covers(resource, received) => PurgeStatus::Purged,
