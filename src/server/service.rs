@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -165,11 +165,21 @@ impl<H: Handler> ConnectionExchange<H> {
 fn refuse(vouched: HeadReading, request: &Request<Incoming>) -> Option<(ConnectionRefusal, StatusCode)> {
     match vouched {
         HeadReading::No => Some((ConnectionRefusal::AmbiguousFraming, StatusCode::BAD_REQUEST)),
-        HeadReading::Yes if request.headers().len() > HEAD_FIELDS_MAX => {
+        HeadReading::Yes if count_fields(request.headers()) > HEAD_FIELDS_MAX => {
             Some((ConnectionRefusal::HeadTooLarge, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE))
         }
         HeadReading::Yes => None,
     }
+}
+
+/// Counts the field lines of a head. HTTP/2 clients send each cookie in a line of its own (RFC 9113
+/// §8.2.3), and the origin receives all of them in one.
+fn count_fields(headers: &HeaderMap) -> usize {
+    let lines = headers.len();
+    if lines <= HEAD_FIELDS_MAX {
+        return lines;
+    }
+    lines - headers.get_all(COOKIE).iter().count().saturating_sub(1)
 }
 
 fn refused<H: Handler>(

@@ -23,6 +23,15 @@ http.request = function (...values) {
   return request.apply(this, values)
 }
 
+// The newest client uses `fetch`, which does not call `http.request`.
+const fetch = globalThis.fetch
+globalThis.fetch = function (url, options = {}) {
+  const { headers } = options
+  if (!Array.isArray(headers)) return fetch(url, options)
+  const listed = headers.map(([name, value]) => [NAMES.includes(name.toLowerCase()) ? PREFIX + name : name, value])
+  return fetch(url, { ...options, headers: listed })
+}
+
 const emit = http.Server.prototype.emit
 http.Server.prototype.emit = function (event, ...values) {
   if (event === 'request') rename(values[0])

@@ -192,6 +192,18 @@ fn a_stale_response_explains_its_reuse() {
 }
 
 #[test]
+fn a_field_outside_the_table_is_named_without_its_value() {
+    let origin = Origin::start();
+    origin.answer("/a", Answer::json("{}"));
+    let proxy = start(&origin);
+    let fields = [ASKED, ("X-Auth-Token", "secret-of-bob"), ("X-Tenant-Id", "secret-of-alice")];
+    let answer = proxy.get_with("/a", &fields);
+    assert_eq!(member(&answer, "unlisted_fields"), r#"["x-auth-token","x-tenant-id"]"#);
+    assert!(!answer.field("cachewarp-explain").unwrap().contains("secret-of"), "{answer:?}");
+    assert!(rules(&answer)[0].starts_with("store: no, "), "{:?}", rules(&answer));
+}
+
+#[test]
 fn an_unstored_response_explains_the_reason() {
     let origin = Origin::start();
     let private = [("Content-Type", "application/json"), ("Cache-Control", "private")];

@@ -71,6 +71,21 @@ fn a_request_that_comes_back_gets_a_508_at_once() {
     assert_eq!(via.len(), 2);
     assert_ne!(via[0], via[1]);
 
+    // Two CacheWarps whose origins are each other: the first recognises its request.
+    let behind = second.addr();
+    origin.script("/ring", move |exchange| {
+        exchange.body()?;
+        let via = exchange.request.field("via").unwrap().to_owned();
+        let method = exchange.request.method.clone();
+        let answer = Client::connect(behind).request(&method, "/ring", &[("Via", &via)]);
+        exchange.write(format!("HTTP/1.1 {} Loop\r\nContent-Length: 0\r\n\r\n", answer.status))?;
+        Ok(Then::KeepAlive)
+    });
+    for method in ["GET", "POST", "HEAD", "DELETE"] {
+        assert_eq!(proxy.connect().request(method, "/ring", &[]).status, 508, "{method}");
+    }
+    assert_eq!(origin.count("/ring"), 4, "each request goes round once");
+
     let unnamed = Proxy::start(&origin.url(), &[("via", "off")]);
     assert_eq!(unnamed.get("/a").status, 200);
     assert_eq!(origin.seen("/a")[1].field("via"), None);
@@ -267,6 +282,25 @@ fn answer_on(client: &mut Http2, on: u32) -> u16 {
             _ => {}
         }
     }
+}
+
+/// Browsers send each cookie in a line of its own over HTTP/2.
+#[test]
+fn all_cookies_of_a_request_count_as_one_field() {
+    let origin = Origin::start();
+    origin.answer("/a", Answer::json("{}"));
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let cookies: Vec<String> = (0..200).map(|number| format!("c{number}={number}")).collect();
+    for (name, expected) in [("cookie", 200), ("x-c", 431)] {
+        let head = [(":method", "GET"), (":scheme", "http"), (":authority", "test"), (":path", "/a")];
+        let fields: Vec<_> =
+            head.into_iter().chain(cookies.iter().map(|cookie| (name, cookie.as_str()))).collect();
+        let mut client = Http2::connect(proxy.addr());
+        client.send(HEADERS, END_STREAM | END_HEADERS, 1, &block(&fields)).unwrap();
+        assert_eq!(answer_on(&mut client, 1), expected, "{name}");
+    }
+    let received = origin.seen("/a");
+    assert_eq!(received[0].field("cookie"), Some(&*cookies.join("; ")));
 }
 
 #[test]
