@@ -19,6 +19,7 @@ mod drain;
 mod drive;
 pub mod framing;
 mod handshake;
+mod head_refusal;
 mod http1;
 mod http2;
 mod inherited;

@@ -14,20 +14,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::activity::{ConnectionActivity, HeadReading};
+use super::activity::ConnectionActivity;
 use super::drain::Shutdown;
+use super::head_refusal::refuse;
 use super::metrics::{ConnectionRefusal, HttpProtocol, Metrics};
 use super::panics::{HandlerPanicError, catch_panic};
 use super::streams::{StreamNumber, UnfinishedStreams};
 use crate::answer_budget::AnswerHold;
 use crate::key::Scheme;
 use crate::label::Label;
-use crate::limits::HEAD_FIELDS_MAX;
 use crate::request_id::{RequestId, RequestIdSource};
 use crate::telemetry::access::{AnswerEnd, LoggedRequest, REFUSED_OUTCOME, RequestRecord, RequestRecorder};
 use crate::telemetry::trace::{RequestSpan, SpanAttribute, Tracer};
@@ -133,7 +133,7 @@ impl<H: Handler> ConnectionExchange<H> {
             span,
             id: id.clone(),
         };
-        if let Some((refusal, status)) = refuse(vouched, &request) {
+        if let Some((refusal, status)) = refuse(vouched, request.headers()) {
             self.metrics.refused(refusal);
             record.note(|facts| {
                 facts.outcome = Some(REFUSED_OUTCOME);
@@ -160,26 +160,6 @@ impl<H: Handler> ConnectionExchange<H> {
         self.metrics.panicked();
         tracing::error!(panic = panicked.message(), peer = %self.peer.addr, "a request panicked");
     }
-}
-
-fn refuse(vouched: HeadReading, request: &Request<Incoming>) -> Option<(ConnectionRefusal, StatusCode)> {
-    match vouched {
-        HeadReading::No => Some((ConnectionRefusal::AmbiguousFraming, StatusCode::BAD_REQUEST)),
-        HeadReading::Yes if count_fields(request.headers()) > HEAD_FIELDS_MAX => {
-            Some((ConnectionRefusal::HeadTooLarge, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE))
-        }
-        HeadReading::Yes => None,
-    }
-}
-
-/// Counts the field lines of a head. HTTP/2 clients send each cookie in a line of its own (RFC 9113
-/// §8.2.3), and the origin receives all of them in one.
-fn count_fields(headers: &HeaderMap) -> usize {
-    let lines = headers.len();
-    if lines <= HEAD_FIELDS_MAX {
-        return lines;
-    }
-    lines - headers.get_all(COOKIE).iter().count().saturating_sub(1)
 }
 
 fn refused<H: Handler>(

@@ -148,12 +148,14 @@ pub(crate) fn hold(case: &mut Case) {
 pub(crate) fn plain(request: &[u8], origin: &Origin) -> Vec<u8> {
     let host = format!("host: {}\r\n", origin.authority());
     let replaced = replace(request, host.as_bytes(), b"host: {origin}\r\n");
-    let prefix = b"via: 1.1 cachewarp-";
-    // The name has 16 digits of its own for each process.
-    let digits =
-        replaced.windows(prefix.len()).position(|window| window == prefix).map(|at| at + prefix.len());
-    let digits = digits.and_then(|from| replaced.get(from..from + 16)).unwrap_or_default().to_vec();
-    let mut ours = [&prefix[..], &digits, b"\r\n"].concat();
+    // `Via` has the version of the request, and its name has 16 digits of its own for each process.
+    let prefixes: [&[u8]; 3] = [b"via: 1.1 cachewarp-", b"via: 1.0 cachewarp-", b"via: 2 cachewarp-"];
+    let find = |prefix: &&[u8]| {
+        let at = replaced.windows(prefix.len()).position(|window| window == *prefix)?;
+        replaced.get(at..at + prefix.len() + 16).map(<[u8]>::to_vec)
+    };
+    let mut ours = prefixes.iter().find_map(find).unwrap_or_default();
+    ours.extend(b"\r\n");
     ours.extend(b"x-forwarded-for: 127.0.0.1\r\nx-forwarded-proto: http\r\nx-forwarded-host: test\r\n");
     replace(&replaced, &ours, b"{ours}\r\n")
 }
