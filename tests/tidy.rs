@@ -14,6 +14,7 @@ mod words;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Known to everything: bounds, the clock, keys, names.
 const BASE: &[&str] = &[
@@ -372,4 +373,25 @@ fn there_are_no_paths_of_a_machine_and_no_registries() {
             assert!(!text.contains(word), "{name} names {word}");
         }
     }
+}
+
+/// A file that a session leaves in the root by mistake fails here.
+#[test]
+fn the_root_holds_only_the_listed_names() {
+    const NAMES: &str = ".ci .dockerignore .env.example .gitignore ARCHITECTURE.md CHANGELOG.md \
+        CONTRIBUTING.md Cargo.lock Cargo.toml DECISIONS.md HEADERS.md LICENSE METRICS.md README.md \
+        ROUTES.md SECURITY.md SETTINGS.md benches clippy.toml deny.toml docker examples fuzz \
+        rustfmt.toml src tests";
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let listing = Command::new("git").arg("-C").arg(root).args(["ls-files", "-z"]).output();
+    // Without a repository there is nothing to compare, as in a package of the source.
+    let Some(listing) = listing.ok().filter(|output| output.status.success()) else { return };
+    let tracked = String::from_utf8(listing.stdout).unwrap();
+    let paths = tracked.split_terminator('\0');
+    let mut names: Vec<_> = paths.filter_map(|path| path.split('/').next()).collect();
+    names.dedup();
+    assert!(names.len() > 20, "the listing has the names");
+    let others: Vec<_> =
+        names.into_iter().filter(|name| !NAMES.split_whitespace().any(|listed| listed == *name)).collect();
+    assert!(others.is_empty(), "{others:?}");
 }

@@ -77,7 +77,7 @@ pub const TABLE: &[FieldGroup] = &[
     FieldGroup {
         title: "The client's kind and context",
         class: FieldClass::Sent,
-        reason: "They identify a program, a page or a purpose, never a person. Millions of clients send the same values.",
+        reason: "They identify a program, a page (`Referer`, with its query) or a purpose, which many clients share.",
         names: &[
             "user-agent",
             "origin",

@@ -215,7 +215,8 @@ fn may_hide_another(value: &[u8]) -> bool {
 
 impl DirectiveScope {
     /// Returns the scope of a `no-cache` or `private` argument. A list that is empty, or that
-    /// contains an invalid name or an essential field, applies to the whole response.
+    /// contains an invalid name or an essential field, applies to the whole response. For a
+    /// response, [`Directives::of`] decides about names that it does not have.
     pub(in crate::policy) fn of(argument: DirectiveArgument<'_>) -> Self {
         let mut names = argument.members().map(field_name).peekable();
         let named = names.peek().is_some();
@@ -249,16 +250,17 @@ impl DirectiveSeconds {
     }
 }
 
-/// Returns the fields that the qualified forms of `no-cache` and `private` name in `Cache-Control`.
-pub(in crate::policy) fn named_fields(response: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+/// Returns the fields that the qualified form of a directive names in `Cache-Control`.
+pub(in crate::policy) fn named_fields<'a>(
+    response: &'a HeaderMap,
+    name: &'a str,
+) -> impl Iterator<Item = HeaderName> + 'a {
     response
         .get_all(CACHE_CONTROL)
         .into_iter()
         .flat_map(|line| syntax::directives(line.as_bytes()))
         .filter_map(Result::ok)
-        .filter(|directive| {
-            [&b"no-cache"[..], b"private"].iter().any(|name| directive.name.eq_ignore_ascii_case(name))
-        })
+        .filter(move |directive| directive.name.eq_ignore_ascii_case(name.as_bytes()))
         .flat_map(|directive| directive.argument.members())
         .filter_map(field_name)
 }

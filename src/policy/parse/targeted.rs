@@ -5,7 +5,7 @@
 //! valid and not empty replaces `Cache-Control` and `Expires`.
 
 use http::HeaderMap;
-use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use http::header::{CACHE_CONTROL, HeaderName, HeaderValue, SET_COOKIE};
 
 use crate::policy::parse::directives::{self, DirectiveScope, DirectiveSeconds, DirectiveSource, Directives};
 use crate::policy::parse::seconds::DeltaSeconds;
@@ -19,31 +19,65 @@ static CACHEWARP: HeaderName = HeaderName::from_static("cachewarp-cache-control"
 /// it, since the next cache may also be one of these.
 static CDN: HeaderName = HeaderName::from_static("cdn-cache-control");
 
+/// The directives with an argument that names fields.
+const QUALIFIED: [&str; 2] = ["no-cache", "private"];
+
 impl Directives {
     /// Reads the directives of a response for this cache: the targeted field that takes precedence,
     /// or else `Cache-Control`.
+    ///
+    /// A `no-cache` or `private` that names only fields which the response does not have counts for
+    /// the whole response: the argument may be a mistake (`private=true`, `private='x-user'`).
+    /// `Set-Cookie` is never one, because origins name it in every response.
     pub fn of(response: &HeaderMap) -> Self {
-        match members(response) {
+        let everyones =
+            || Self::parse(response.get_all(CACHE_CONTROL).into_iter().map(HeaderValue::as_bytes));
+        let mut directives = match members(response) {
             Some(members) => {
-                let directives = Self { source: DirectiveSource::Targeted, ..Self::default() };
-                members.iter().fold(directives, read)
+                let nothing = Self { source: DirectiveSource::Targeted, ..Self::default() };
+                let directives = members.iter().fold(nothing, read);
+                // RFC 9213 §2.2 lets an unknown directive replace `Cache-Control`. It may be a
+                // misspelled `private`, so the prohibitions beside it hold.
+                if directives == nothing { nothing.with_prohibitions_of(everyones()) } else { directives }
             }
-            None => Self::parse(response.get_all(CACHE_CONTROL).into_iter().map(HeaderValue::as_bytes)),
+            None => everyones(),
+        };
+        if directives.private == DirectiveScope::Fields && !names_a_field(response, "private") {
+            directives.private = DirectiveScope::Whole;
         }
+        if directives.no_cache == DirectiveScope::Fields && !names_a_field(response, "no-cache") {
+            directives.no_cache = DirectiveScope::Whole;
+        }
+        directives
     }
+
+    fn with_prohibitions_of(self, everyones: Self) -> Self {
+        let Self { no_store, no_cache, private, malformed, .. } = everyones;
+        Self { no_store, no_cache, private, malformed, ..self }
+    }
+}
+
+/// Returns whether a response has a field that this directive names.
+fn names_a_field(response: &HeaderMap, directive: &str) -> bool {
+    fields_named_by(response, directive)
+        .any(|name| response.contains_key(&name) || name == SET_COOKIE || name == "set-cookie2")
 }
 
 /// Returns the fields that the qualified forms of `no-cache` and `private` name in a response, in
 /// `Cache-Control` and in the targeted field that takes precedence.
 pub(in crate::policy) fn named_fields(response: &HeaderMap) -> impl Iterator<Item = HeaderName> {
-    directives::named_fields(response).chain(targeted_fields(response))
+    QUALIFIED.into_iter().flat_map(|directive| fields_named_by(response, directive))
 }
 
-fn targeted_fields(response: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+fn fields_named_by<'a>(response: &'a HeaderMap, directive: &'a str) -> impl Iterator<Item = HeaderName> + 'a {
+    directives::named_fields(response, directive).chain(targeted_fields(response, directive))
+}
+
+fn targeted_fields<'a>(response: &'a HeaderMap, directive: &'a str) -> impl Iterator<Item = HeaderName> + 'a {
     members(response)
         .unwrap_or_default()
         .into_iter()
-        .filter(|member| ["no-cache", "private"].contains(&member.key.as_str()))
+        .filter(move |member| member.key == directive)
         .filter_map(|member| match member.value {
             MemberValue::Text(text) => Some(text),
             MemberValue::True | MemberValue::False | MemberValue::Integer(_) | MemberValue::Other => None,

@@ -157,7 +157,7 @@ fn named_fields_are_collected_from_all_lines() {
     headers.append(CACHE_CONTROL, "max-age=1, No-Cache=\"A ,b\", foo=\"x\"".parse().unwrap());
     headers.append(CACHE_CONTROL, "private=c".parse().unwrap());
     let names: Vec<HeaderName> = named_fields(&headers).collect();
-    assert_eq!(names, ["a", "b", "c"]);
+    assert_eq!(names, ["a", "b", "c"], "first of no-cache, then of private");
 }
 
 #[test]

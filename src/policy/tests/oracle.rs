@@ -118,15 +118,15 @@ static SETTLED: &[SettledDifference] = &[
         ours: OracleAnswer::Stored,
     },
     SettledDifference {
-        rule: "RFC 9111 §5.2.2.4: a qualified no-cache applies to its fields alone",
+        rule: "RFC 9111 §5.2.2.4: a qualified no-cache applies to its fields of the response alone",
         concerns: |_, _, response| has_directive(response, "no-cache="),
-        example: (&[], 200, &[("cache-control", "max-age=60, no-cache=\"x\"")], 1),
+        example: (&[], 200, &[("cache-control", "max-age=60, no-cache=\"x\""), ("x", "1")], 1),
         ours: OracleAnswer::Stored,
     },
     SettledDifference {
-        rule: "RFC 9111 §5.2.2.7: a qualified private applies to its fields alone",
+        rule: "RFC 9111 §5.2.2.7: a qualified private applies to its fields of the response alone",
         concerns: |_, _, response| has_directive(response, "private="),
-        example: (&[], 200, &[("cache-control", "max-age=60, private=\"x\"")], 1),
+        example: (&[], 200, &[("cache-control", "max-age=60, private=\"x\""), ("x", "1")], 1),
         ours: OracleAnswer::Stored,
     },
     SettledDifference {

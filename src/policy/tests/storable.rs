@@ -47,10 +47,13 @@ fn directives_decide_about_storing() {
         ("rfc9111-5.2.2.7-private", &[], "private, max-age=60", Some(Private)),
         ("rfc9111-5.2.2.7-s-maxage", &[], "private, s-maxage=60", Some(Private)),
         ("rfc9111-5.2.2.7-fields", &[], "private=\"x-user\", max-age=60", None),
+        ("rfc9111-5.2.2.7-absent-fields", &[], "private=\"x-absent\", max-age=60", Some(Private)),
+        ("rfc9111-5.2.2.7-cookie", &[], "private=\"set-cookie\", max-age=60", None),
         ("rfc9111-5.2.2.7-essential", &[], "private=\"content-type\", max-age=60", Some(Private)),
         ("rfc9111-5.2.2.4-no-cache", &[], "no-cache, max-age=60", Some(NoCache)),
         ("rfc9111-5.2.2.4-default", &[], "no-cache", Some(NoCache)),
         ("rfc9111-5.2.2.4-fields", &[], "no-cache=\"x-user\", max-age=60", None),
+        ("rfc9111-5.2.2.4-absent-fields", &[], "no-cache=\"x-absent\", max-age=60", Some(NoCache)),
         ("rfc9111-5.2-malformed", &[], "public; private", Some(Malformed)),
         ("rfc9111-5.2-open-quote", &[], "max-age=60, x=\"private", Some(Malformed)),
         (
@@ -89,8 +92,8 @@ fn directives_decide_about_storing() {
         ("rfc9111-3.5-invalid-s-maxage", BEARER, "s-maxage=x, max-age=60", Some(Expired)),
     ];
     for (id, request, cache_control, want) in rows {
-        let owned =
-            OwnedExchange::response(200, &[JSON, ("cache-control", cache_control)]).to(&Method::GET, request);
+        let response = [JSON, ("cache-control", cache_control), ("x-user", "ann")];
+        let owned = OwnedExchange::response(200, &response).to(&Method::GET, request);
         assert_eq!(refusal(&owned), *want, "{id}");
     }
 }

@@ -87,8 +87,52 @@ fn targeted_directives_have_their_meaning() {
         ("max-stale=9, only-if-cached", nothing),
     ];
     for (value, want) in rows {
-        assert_eq!(Directives::of(&head(&[("cachewarp-cache-control", value)])), want, "{value}");
+        let head = head(&[("cachewarp-cache-control", value), ("a", "1")]);
+        assert_eq!(Directives::of(&head), want, "{value}");
     }
+}
+
+#[test]
+fn unknown_targeted_directives_leave_the_prohibitions_of_the_others() {
+    for (value, common, is_private, is_stored_by_others) in [
+        ("foo", "private", true, false),
+        ("privat", "private, max-age=9", true, false),
+        ("foo=1, bar", "no-store", false, false),
+        ("foo", "max-age=9", false, true),
+        ("max-age=9", "private", false, true),
+        ("public", "no-store", false, true),
+    ] {
+        let directives = Directives::of(&head(&[("cdn-cache-control", value), ("cache-control", common)]));
+        assert_eq!(directives.private == DirectiveScope::Whole, is_private, "{value} beside {common}");
+        let is_open = directives.private == DirectiveScope::Nothing && !directives.no_store;
+        assert_eq!(is_open, is_stored_by_others, "{value} beside {common}");
+        assert_eq!(directives.source, DirectiveSource::Targeted, "{value} beside {common}");
+    }
+}
+
+#[test]
+fn a_list_that_names_no_field_of_the_response_counts_for_the_whole() {
+    for name in ["cache-control", "cdn-cache-control"] {
+        for (list, scope) in [
+            ("\"x-user\"", DirectiveScope::Fields),
+            ("\"x-other, X-User\"", DirectiveScope::Fields),
+            ("x-user", DirectiveScope::Fields),
+            ("\"set-cookie\"", DirectiveScope::Fields),
+            ("\"Set-Cookie2\"", DirectiveScope::Fields),
+            ("\"'x-user'\"", DirectiveScope::Whole),
+            ("\"x-other\"", DirectiveScope::Whole),
+            ("true", DirectiveScope::Whole),
+            ("yes", DirectiveScope::Whole),
+            ("*", DirectiveScope::Whole),
+        ] {
+            let private = Directives::of(&head(&[(name, &format!("private={list}")), ("x-user", "ann")]));
+            assert_eq!(private.private, scope, "{name}: private={list}");
+            let no_cache = Directives::of(&head(&[(name, &format!("no-cache={list}")), ("x-user", "ann")]));
+            assert_eq!(no_cache.no_cache, scope, "{name}: no-cache={list}");
+        }
+    }
+    let quoted = head(&[("cache-control", "max-age=9, private='x-user'"), ("x-user", "ann")]);
+    assert_eq!(Directives::of(&quoted).private, DirectiveScope::Whole);
 }
 
 #[test]
