@@ -343,12 +343,25 @@ impl Party {
     }
 
     /// Puts the entry of one key under another key of the same namespace, or damages an entry.
+    ///
+    /// Without keys, it damages no tombstone: Redis would then store a fetch from before the write
+    /// again, and SECURITY.md promises nothing against such a party. With keys, the node that wrote
+    /// the tombstone remembers it.
     fn forge(&self, dice: &mut fastrand::Rng) {
         const SCRIPT: &str = r"
-            local one, other = redis.call('RANDOMKEY'), redis.call('RANDOMKEY')
             local entry = ':' .. string.rep('%x', 32) .. '$'
-            local namespace = function (name) return name and string.find(name, entry) and string.sub(name, 1, -33) end
-            if not namespace(one) or namespace(one) ~= namespace(other) or string.find(one, 'tag:') or string.find(one, 'lease:') then return 0 end
+            local function namespace(name) return string.sub(name, 1, -33) end
+            local function draw(like)
+                for _ = 1, 20 do
+                    local name = redis.call('RANDOMKEY')
+                    local is_entry = name and string.find(name, entry) and not string.find(name, 'tag:') and not string.find(name, 'lease:')
+                    local is_spared = is_entry and ARGV[3] == 'plain' and redis.call('GETRANGE', name, 0, 3) == 'CW\4\3'
+                    if is_entry and not is_spared and (not like or namespace(name) == namespace(like)) then return name end
+                end
+            end
+            local one = draw()
+            local other = one and draw(one)
+            if not other then return 0 end
             local bytes = redis.call('GET', one)
             local at = math.min(tonumber(ARGV[2]), #bytes - 1)
             if ARGV[1] == '0' then
@@ -361,8 +374,9 @@ impl Party {
             end
             return 1";
         let (kind, at) = (dice.u8(..3).to_string(), dice.usize(..400).to_string());
+        let storage = if self.storage == Storage::Plain { "plain" } else { "sealed" };
         let redis = self.redis.lock().unwrap();
-        if let Ok(Value::Integer(forged)) = redis.try_command(&["EVAL", SCRIPT, "0", &kind, &at]) {
+        if let Ok(Value::Integer(forged)) = redis.try_command(&["EVAL", SCRIPT, "0", &kind, &at, storage]) {
             self.forged.fetch_add(usize::try_from(forged).unwrap_or_default(), Ordering::Relaxed);
         }
     }
