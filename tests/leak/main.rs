@@ -344,9 +344,9 @@ impl Party {
 
     /// Puts the entry of one key under another key of the same namespace, or damages an entry.
     ///
-    /// Without keys, it damages no tombstone: Redis would then store a fetch from before the write
-    /// again, and SECURITY.md promises nothing against such a party. With keys, the node that wrote
-    /// the tombstone remembers it.
+    /// Without keys, it leaves the key generations as they are, those of tombstones too. A party
+    /// that removes one lets Redis store a fetch from before the purge, and SECURITY.md promises nothing
+    /// against such a party. With keys, the node that purged remembers it.
     fn forge(&self, dice: &mut fastrand::Rng) {
         const SCRIPT: &str = r"
             local entry = ':' .. string.rep('%x', 32) .. '$'
@@ -362,15 +362,19 @@ impl Party {
             local one = draw()
             local other = one and draw(one)
             if not other then return 0 end
-            local bytes = redis.call('GET', one)
+            local bytes, replaced = redis.call('GET', one), redis.call('GET', other)
             local at = math.min(tonumber(ARGV[2]), #bytes - 1)
+            if ARGV[3] == 'plain' then
+                at = math.max(at, 12)
+                bytes = string.sub(bytes, 1, 4) .. string.sub(replaced, 5, 12) .. string.sub(bytes, 13)
+            end
             if ARGV[1] == '0' then
                 if one == other then return 0 end
                 redis.call('SET', other, bytes, 'PX', redis.call('PTTL', one))
             elseif ARGV[1] == '1' then
                 redis.call('SETRANGE', one, at, '!')
             else
-                redis.call('SET', one, string.sub(bytes, 1, at), 'KEEPTTL')
+                redis.call('SET', one, string.sub(redis.call('GET', one), 1, at), 'KEEPTTL')
             end
             return 1";
         let (kind, at) = (dice.u8(..3).to_string(), dice.usize(..400).to_string());
