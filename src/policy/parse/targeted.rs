@@ -25,14 +25,10 @@ const QUALIFIED: [&str; 2] = ["no-cache", "private"];
 impl Directives {
     /// Reads the directives of a response for this cache: the targeted field that takes precedence,
     /// or else `Cache-Control`.
-    ///
-    /// A `no-cache` or `private` that names only fields which the response does not have counts for
-    /// the whole response: the argument may be a mistake (`private=true`, `private='x-user'`).
-    /// `Set-Cookie` is never one, because origins name it in every response.
     pub fn of(response: &HeaderMap) -> Self {
         let everyones =
             || Self::parse(response.get_all(CACHE_CONTROL).into_iter().map(HeaderValue::as_bytes));
-        let mut directives = match members(response) {
+        match members(response) {
             Some(members) => {
                 let nothing = Self { source: DirectiveSource::Targeted, ..Self::default() };
                 let directives = members.iter().fold(nothing, read);
@@ -41,14 +37,20 @@ impl Directives {
                 if directives == nothing { nothing.with_prohibitions_of(everyones()) } else { directives }
             }
             None => everyones(),
-        };
+        }
+    }
+
+    /// Returns the directives of a response from the origin. A `private` that names only fields
+    /// which the response does not have counts for the whole response: the argument may be a
+    /// mistake (`private=true`, `private='x-user'`). `Set-Cookie` is never one, because origins name
+    /// it in every response.
+    pub(in crate::policy) fn on_arrival(response: &HeaderMap) -> Self {
+        let directives = Self::of(response);
         if directives.private == DirectiveScope::Fields && !names_a_field(response, "private") {
-            directives.private = DirectiveScope::Whole;
+            Self { private: DirectiveScope::Whole, ..directives }
+        } else {
+            directives
         }
-        if directives.no_cache == DirectiveScope::Fields && !names_a_field(response, "no-cache") {
-            directives.no_cache = DirectiveScope::Whole;
-        }
-        directives
     }
 
     fn with_prohibitions_of(self, everyones: Self) -> Self {

@@ -32,9 +32,8 @@ struct Statements<'a> {
 }
 
 impl<'a> Statements<'a> {
-    fn read(exchange: &Exchange<'_>, rules: &'a CacheRules) -> Self {
+    fn read(exchange: &Exchange<'_>, directives: Directives, rules: &'a CacheRules) -> Self {
         let freshness = rules.freshness.as_ref().filter(|_| replaces_freshness(exchange.status, rules));
-        let directives = Directives::of(exchange.response);
         let applied = AppliedDirectives::of(directives, rules.overrides, freshness);
         let stated = stated_obligations(&applied.directives, rules, freshness);
         Self { freshness, applied, stated }
@@ -43,7 +42,27 @@ impl<'a> Statements<'a> {
 
 /// Decides whether a response may be stored. Returns the facts to store with it if so.
 pub fn storable(exchange: &Exchange<'_>, rules: &CacheRules) -> Result<StoredFacts, NotStorable> {
-    let Statements { freshness, mut applied, stated } = Statements::read(exchange, rules);
+    storable_by(exchange, Directives::on_arrival(exchange.response), rules)
+}
+
+/// Decides whether a stored response with an updated head may stay. A stored head lacks the fields
+/// that a `private` names, so only a new `private` must name fields of the response.
+pub(in crate::policy) fn storable_again(
+    exchange: &Exchange<'_>,
+    stored: &HeaderMap,
+    rules: &CacheRules,
+) -> Result<StoredFacts, NotStorable> {
+    let names_stored = Directives::of(stored).private == DirectiveScope::Fields;
+    let read = if names_stored { Directives::of } else { Directives::on_arrival };
+    storable_by(exchange, read(exchange.response), rules)
+}
+
+fn storable_by(
+    exchange: &Exchange<'_>,
+    directives: Directives,
+    rules: &CacheRules,
+) -> Result<StoredFacts, NotStorable> {
+    let Statements { freshness, mut applied, stated } = Statements::read(exchange, directives, rules);
     client_allows(exchange.request)?;
     status_allows(exchange.status, rules)?;
     origin_allows(exchange, &mut applied, stated, rules)?;
@@ -61,7 +80,8 @@ pub(in crate::policy) fn refused_to_others(
     exchange: &Exchange<'_>,
     rules: &CacheRules,
 ) -> Option<NotStorable> {
-    let Statements { freshness, applied, stated } = Statements::read(exchange, rules);
+    let directives = Directives::of(exchange.response);
+    let Statements { freshness, applied, stated } = Statements::read(exchange, directives, rules);
     let initial_age = freshness::initial_age(exchange);
     let lifetime = lifetime(exchange, &applied, stated, rules, freshness, initial_age);
     obligations(exchange.response, stated, lifetime, applied.lifted)

@@ -213,6 +213,21 @@ fn an_updated_head_passes_the_gate_again() {
     }
 }
 
+/// A stored head lacks the fields that its `private` names, so the same list in a 304 is no mistake.
+#[test]
+fn a_new_private_in_a_304_names_fields_of_the_response() {
+    for (before, after, want) in [
+        ("max-age=9, private=\"x-own\"", "max-age=9, private=\"x-own\"", Ok(9)),
+        ("max-age=9", "max-age=9, private=\"x-own\"", Err(("invalidated", Private))),
+        ("max-age=9", "max-age=9, private=\"a\"", Ok(9)),
+    ] {
+        let stored = head(&[JSON, TAG, ("a", "1"), ("cache-control", before)]);
+        let owned = OwnedExchange::response(304, &[("cache-control", after)]).at(LATER_MILLIS, LATER_MILLIS);
+        let freshened = freshen(stored_head(&stored), &owned.exchange(), &rules()).unwrap();
+        assert_eq!(summary(freshened.outcome), want, "{before}, then {after}");
+    }
+}
+
 #[test]
 fn a_private_304_answers_its_own_request() {
     let stored = head(&[JSON, TAG, ("a", "1"), ("cache-control", "max-age=60")]);

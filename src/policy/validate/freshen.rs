@@ -25,7 +25,7 @@ use crate::policy::reuse::vary::Vary;
 use crate::policy::store::fields::stored_fields;
 use crate::policy::store::not_storable::NotStorable;
 use crate::policy::store::rules::CacheRules;
-use crate::policy::store::storable::{refused_to_others, storable};
+use crate::policy::store::storable::{refused_to_others, storable_again};
 use crate::policy::store::stored::StoredFacts;
 
 /// The parts of a stored response that validation needs.
@@ -44,7 +44,7 @@ pub struct StoredHead<'a> {
 pub enum FreshenOutcome {
     /// These facts and fields replace the stored ones; the body stays.
     Updated {
-        /// The facts that [`storable`] returns for the new head.
+        /// The facts of the new head.
         facts: StoredFacts,
         /// The fields to store, from [`stored_fields`].
         fields: HeaderMap,
@@ -216,7 +216,8 @@ fn outcome_for(
     if media::is_json(fields) != media::is_json(stored.fields) {
         return FreshenOutcome::Invalidated(NotStorable::ContentType);
     }
-    match storable(&Exchange { status: stored.status, response: fields, ..*exchange }, rules) {
+    let freshened = Exchange { status: stored.status, response: fields, ..*exchange };
+    match storable_again(&freshened, stored.fields, rules) {
         // The stored statements let others share the stored fields, not those of a new head that
         // the origin made for this client.
         Ok(facts) => match refused_to_others(&Exchange { status: stored.status, ..*exchange }, rules) {
