@@ -36,6 +36,7 @@ use self::routes_switch::RoutesSwitch;
 use crate::admin::{AdminService, ReloadQueue};
 use crate::answer_budget::AnswerHold;
 use crate::config::{self, Settings};
+use crate::interim::InterimSink;
 use crate::limits::WARM_INTERVAL;
 use crate::proxy::{Caller, PendingResponse, Proxy};
 use crate::readiness::{ProcessPhase, Readiness};
@@ -362,10 +363,11 @@ impl Handler for Proxy {
         request: Request<Incoming>,
         record: RequestRecord,
         id: Option<RequestId>,
+        interims: impl FnOnce() -> InterimSink,
     ) -> HandlerReply<proxy::AdmittedBody> {
         let (scheme, certificate, version) = (peer.scheme, peer.certificate, request.version());
         let caller = Caller { peer: peer.addr.ip(), scheme, certificate, version };
-        match self.respond(caller, request, record, id) {
+        match self.respond(caller, request, record, id, interims) {
             PendingResponse::AtOnce(response) => HandlerReply::Ready(response),
             PendingResponse::Later(work) => HandlerReply::Working(work),
         }
@@ -386,6 +388,7 @@ impl Handler for AdminService {
         request: Request<Incoming>,
         _: RequestRecord,
         _: Option<RequestId>,
+        _: impl FnOnce() -> InterimSink,
     ) -> HandlerReply<Full<Bytes>> {
         HandlerReply::working(async move { self.respond(peer.addr.ip(), request).await })
     }

@@ -15,6 +15,7 @@ pub mod descriptors;
 pub mod entry;
 pub mod hash;
 pub mod hop;
+pub mod interim;
 pub mod json;
 pub mod key;
 pub mod label;

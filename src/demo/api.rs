@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
+use crate::interim::InterimSink;
 use crate::request_id::RequestId;
 use crate::server::{ConnectionPeer, Handler, HandlerReply};
 use crate::telemetry::access::RequestRecord;
@@ -84,6 +85,7 @@ impl Handler for SampleApi {
         request: Request<Incoming>,
         _: RequestRecord,
         _: Option<RequestId>,
+        _: impl FnOnce() -> InterimSink,
     ) -> HandlerReply<Full<Bytes>> {
         HandlerReply::working(async move {
             self.answer(request.method(), request.uri().path(), request.headers()).await

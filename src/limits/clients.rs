@@ -49,6 +49,10 @@ pub const CLIENT_H2_ERRORS_MAX: usize = 64;
 pub const CLIENT_OPENING_BYTES_MAX: usize = 4 * KIB;
 /// The largest answer, head and body, that is copied into one buffer and sent with one write.
 pub const CLIENT_GATHERED_BYTES_MAX: usize = 2 * KIB;
+/// Bytes of interim responses (1xx) that wait for the client of one HTTP/1.1 connection to read.
+/// Before one response, the origin sends at most
+/// [`ORIGIN_INTERIMS_MAX`](crate::limits::ORIGIN_INTERIMS_MAX) of them.
+pub const CLIENT_INTERIM_BYTES_MAX: usize = 16 * KIB;
 /// Bytes of an incomplete line that the framing check keeps: a framing field with its value, and
 /// some room.
 pub const FRAMING_LINE_BYTES_MAX: usize = 64;

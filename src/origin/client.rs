@@ -19,7 +19,9 @@ use super::address::OriginAddress;
 use super::body::ExchangeGuard;
 use super::connection::OriginConnection;
 use super::ejection::AddressFailure;
-use super::exchange::{ExchangeDeadlines, ExchangeError, OriginResponse, exchange, set_framing};
+use super::exchange::{
+    ExchangeDeadlines, ExchangeError, ExchangeTerms, OriginResponse, exchange, set_framing,
+};
 use super::limiter::{OriginLimiter, OriginPermit};
 use super::metrics::{ConnectionChoice, ExchangeTally, Metrics};
 use super::pool::OriginPool;
@@ -77,7 +79,8 @@ impl OriginClient {
         head: impl Fn() -> Result<Parts, FetchError>,
         body: RequestBody,
     ) -> Result<Response<OriginBody>, FetchError> {
-        self.send_within(self.0.deadlines, client, head, body).await
+        let terms = ExchangeTerms { deadlines: self.0.deadlines, interims: None };
+        self.send_within(terms, client, head, body).await
     }
 
     /// Returns the deadlines of the settings.
@@ -85,10 +88,10 @@ impl OriginClient {
         self.0.deadlines
     }
 
-    /// Sends a request as [`send`](Self::send) does, within other deadlines.
+    /// Sends a request as [`send`](Self::send) does, on other terms.
     pub async fn send_within(
         &self,
-        deadlines: ExchangeDeadlines,
+        terms: ExchangeTerms<'_>,
         client: ClientNetwork,
         head: impl Fn() -> Result<Parts, FetchError>,
         body: RequestBody,
@@ -102,10 +105,10 @@ impl OriginClient {
                 return Err(error);
             }
         };
-        match self.exchange_head(deadlines, head, body, &mut permit).await {
+        match self.exchange_head(terms, head, body, &mut permit).await {
             Ok(response) => {
                 permit.record_response(response.head.status, response.head_received);
-                self.response(response, deadlines, started, tally, permit)
+                self.response(response, terms.deadlines, started, tally, permit)
             }
             Err(error) => {
                 permit.record_failure(&error);
@@ -119,7 +122,7 @@ impl OriginClient {
     /// there is none, or if the idle ones have closed unnoticed.
     async fn exchange_head(
         &self,
-        deadlines: ExchangeDeadlines,
+        terms: ExchangeTerms<'_>,
         head: impl Fn() -> Result<Parts, FetchError>,
         body: RequestBody,
         permit: &mut OriginPermit,
@@ -134,36 +137,36 @@ impl OriginClient {
         let (began, resource) = (permit.began(), permit.resource());
         let address = self.0.pool.choose(None);
         let mut again = head_of_first.method.is_idempotent().then(|| body.again()).flatten();
-        let mut request = Some(with_framing(head_of_first, body, deadlines));
+        let mut request = Some(with_framing(head_of_first, body, terms.deadlines));
         while let Some(connection) = address.as_ref().and_then(|address| self.0.pool.reuse(address, began)) {
             let choice = ConnectionChoice::Reused;
-            match self.send_on(deadlines, connection, &mut request, choice, resource, began).await {
+            match self.send_on(terms, connection, &mut request, choice, resource, began).await {
                 Ok(response) => return Ok(response),
                 Err(ExchangeError::Final(error)) => return Err(error),
                 // This connection had closed already; the next may be open.
                 Err(ExchangeError::Unwritten) => {}
                 Err(ExchangeError::Unanswered) if again.is_some() => {
-                    let second = with_framing(head()?, again.take().unwrap_or(RequestBody::Empty), deadlines);
+                    let body = again.take().unwrap_or(RequestBody::Empty);
+                    let second = with_framing(head()?, body, terms.deadlines);
                     let (other, choice) = (self.0.pool.choose(address.as_ref()), ConnectionChoice::Retried);
-                    return Box::pin(self.send_on_new(deadlines, other, Some(second), choice, resource))
-                        .await;
+                    return Box::pin(self.send_on_new(terms, other, Some(second), choice, resource)).await;
                 }
                 Err(ExchangeError::Unanswered) => return Err(FetchError::Unanswered),
             }
         }
-        Box::pin(self.send_on_new(deadlines, address, request, ConnectionChoice::Fresh, resource)).await
+        Box::pin(self.send_on_new(terms, address, request, ConnectionChoice::Fresh, resource)).await
     }
 
     async fn send_on_new(
         &self,
-        deadlines: ExchangeDeadlines,
+        terms: ExchangeTerms<'_>,
         address: Option<Arc<OriginAddress>>,
         mut request: Option<Request<UploadBody>>,
         choice: ConnectionChoice,
         resource: Resource,
     ) -> Result<Box<OriginResponse>, FetchError> {
         let connection = self.0.pool.open(address.as_ref()).await?;
-        let sent = self.send_on(deadlines, connection, &mut request, choice, resource, Instant::now());
+        let sent = self.send_on(terms, connection, &mut request, choice, resource, Instant::now());
         sent.await.map_err(|failure| match failure {
             ExchangeError::Unwritten | ExchangeError::Unanswered => FetchError::Unanswered,
             ExchangeError::Final(error) => error,
@@ -172,7 +175,7 @@ impl OriginClient {
 
     async fn send_on(
         &self,
-        deadlines: ExchangeDeadlines,
+        terms: ExchangeTerms<'_>,
         connection: OriginConnection,
         request: &mut Option<Request<UploadBody>>,
         choice: ConnectionChoice,
@@ -182,7 +185,7 @@ impl OriginClient {
         let ClientParts { metrics, pool, .. } = &*self.0;
         let address = Arc::clone(connection.usage.address());
         let sent = metrics.begin_send(choice);
-        let response = exchange(connection, request, deadlines, began).await;
+        let response = exchange(connection, request, terms, began).await;
         match &response {
             Ok(response) => {
                 let took = response.head_received.saturating_duration_since(began);

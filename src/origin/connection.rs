@@ -27,6 +27,7 @@ use tokio::time::Instant;
 
 use super::address::AddressUse;
 use super::idle::ReusedTimer;
+use super::interims::InterimReceiver;
 use super::socket::{OriginSocket, ReceivedBytes};
 use super::upload::UploadBody;
 use crate::limits::{ORIGIN_HEAD_BYTES_MAX, ORIGIN_HEAD_FIELDS_MAX};
@@ -82,13 +83,15 @@ impl OriginConnection {
     }
 
     /// Sends the request in `request` and waits for the response head. Returns `None` if `due`
-    /// passes first. An unwritten request comes back with the error.
+    /// passes first. An unwritten request comes back with the error. `interims` gets each interim
+    /// response as it arrives.
     ///
     /// Cancel safe: after a cancel the connection can only be dropped, which closes it.
     pub(super) async fn send(
         &mut self,
         request: &mut Option<Request<UploadBody>>,
         due: impl Fn() -> Instant,
+        interims: Option<&dyn InterimReceiver>,
     ) -> Option<HyperOutcome> {
         let Self { sender, driver, timer, received, .. } = self;
         let outgoing = request.as_mut()?;
@@ -99,7 +102,7 @@ impl OriginConnection {
                 }
             });
         }
-        received.await_head();
+        received.await_head(interims);
         // Taken as late as possible, because it is large.
         let mut response = pin!(sender.try_send_request(request.take()?));
         let mut is_started = false;
@@ -107,7 +110,11 @@ impl OriginConnection {
             // There is no response to a request that is not yet written.
             let poll = if is_started { ConnectionDriver::poll } else { ConnectionDriver::poll_once };
             is_started = true;
-            if let Poll::Ready(outcome) = poll(driver, cx, &mut |cx| response.as_mut().poll(cx)) {
+            let polled = poll(driver, cx, &mut |cx| response.as_mut().poll(cx));
+            if let Some(receiver) = interims {
+                received.give_interims(receiver);
+            }
+            if let Poll::Ready(outcome) = polled {
                 return Poll::Ready(Some(outcome));
             }
             timer.poll_expired(cx, due()).map(|()| None)

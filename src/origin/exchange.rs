@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 
 use super::connection::OriginConnection;
+use super::interims::InterimReceiver;
 use super::keep_alive;
 use super::upload::{UploadBody, UploadTracker};
 use crate::hop;
@@ -24,6 +25,15 @@ pub struct ExchangeDeadlines {
     pub head: Duration,
     /// Between two pieces of a body, in either direction.
     pub body: Duration,
+}
+
+/// Deadlines of an exchange, and the receiver of the interim responses before its response.
+#[derive(Clone, Copy)]
+pub struct ExchangeTerms<'a> {
+    /// Deadlines.
+    pub deadlines: ExchangeDeadlines,
+    /// Receiver, if the client of the request takes interim responses.
+    pub interims: Option<&'a dyn InterimReceiver>,
 }
 
 /// Response head, with the state that its body needs.
@@ -62,9 +72,10 @@ impl From<FetchError> for ExchangeError {
 pub(super) async fn exchange(
     mut connection: OriginConnection,
     request: &mut Option<Request<UploadBody>>,
-    deadlines: ExchangeDeadlines,
+    terms: ExchangeTerms<'_>,
     now: Instant,
 ) -> Result<Box<OriginResponse>, ExchangeError> {
+    let ExchangeTerms { deadlines, interims } = terms;
     let Some(outgoing) = request.as_ref() else { return Err(ExchangeError::Unwritten) };
     let method = outgoing.method().clone();
     let protocol = UpgradeProtocol::asked(&method, outgoing.headers());
@@ -72,7 +83,7 @@ pub(super) async fn exchange(
 
     let received_before = connection.received();
     let due = || upload.origin_awaited_since() + deadlines.head;
-    let Some(response) = connection.send(request, due).await else {
+    let Some(response) = connection.send(request, due, interims).await else {
         return Err(FetchError::HeadTimeout.into());
     };
     let (mut head, incoming) = match response {

@@ -6,8 +6,8 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tokio_rustls::client::TlsStream;
 use super::address::AddressUse;
 use crate::limits::{ORIGIN_HEAD_PHASE_BYTES_MAX, ORIGIN_INTERIMS_MAX};
 use crate::origin::error::FetchError;
-use crate::origin::interims::InterimReader;
+use crate::origin::interims::{InterimReader, InterimReceiver, InterimResponse};
 use crate::telemetry::Gauge;
 
 /// Limit on open connections, and their gauge.
@@ -90,7 +90,8 @@ pub(super) struct OriginSocket {
 }
 
 /// Counter of the bytes received through a socket. It also limits the bytes and the interim
-/// responses before a response head. Readable from outside.
+/// responses before a response head, and keeps the latter for their receiver. Readable from
+/// outside.
 ///
 /// hyper reads and drops interim responses within one poll as long as they arrive, so the socket
 /// itself ends such a flood.
@@ -104,20 +105,34 @@ struct ReceivedCounters {
     bytes_max: AtomicU64,
     /// The number of response heads that were awaited.
     heads: AtomicU64,
+    /// True while a receiver takes the interim responses before the head.
+    has_receiver: AtomicBool,
+    /// True while `interims` is not empty.
+    has_interims: AtomicBool,
+    /// The interim responses that the receiver has not taken yet.
+    interims: Mutex<Vec<InterimResponse>>,
 }
 
 impl ReceivedBytes {
     fn new() -> Self {
-        let (bytes, heads) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self(Arc::new(ReceivedCounters { bytes, bytes_max: AtomicU64::new(u64::MAX), heads }))
+        Self(Arc::new(ReceivedCounters {
+            bytes: AtomicU64::new(0),
+            bytes_max: AtomicU64::new(u64::MAX),
+            heads: AtomicU64::new(0),
+            has_receiver: AtomicBool::new(false),
+            has_interims: AtomicBool::new(false),
+            interims: Mutex::default(),
+        }))
     }
 
     pub(super) fn bytes(&self) -> u64 {
         self.0.bytes.load(Ordering::Relaxed)
     }
 
-    /// Limits the bytes up to the next response head.
-    pub(super) fn await_head(&self) {
+    /// Limits the bytes up to the next response head, and keeps the interim responses before it if
+    /// there is a receiver.
+    pub(super) fn await_head(&self, receiver: Option<&dyn InterimReceiver>) {
+        self.0.has_receiver.store(receiver.is_some(), Ordering::Relaxed);
         self.0.heads.fetch_add(1, Ordering::Relaxed);
         self.0.bytes_max.store(self.bytes() + ORIGIN_HEAD_PHASE_BYTES_MAX, Ordering::Relaxed);
     }
@@ -125,6 +140,29 @@ impl ReceivedBytes {
     /// Ends this limit, because the response head has arrived.
     pub(super) fn end_head(&self) {
         self.0.bytes_max.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// Gives the receiver the interim responses that have arrived.
+    pub(super) fn give_interims(&self, receiver: &dyn InterimReceiver) {
+        if self.0.has_interims.load(Ordering::Relaxed) {
+            self.0.has_interims.store(false, Ordering::Relaxed);
+            let interims = std::mem::take(&mut *self.interims());
+            interims.into_iter().for_each(|interim| receiver.receive(interim));
+        }
+    }
+
+    fn interims(&self) -> MutexGuard<'_, Vec<InterimResponse>> {
+        self.0.interims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps an interim response, if there is a receiver.
+    fn keep_interim(&self, head: &[u8]) {
+        if self.0.has_receiver.load(Ordering::Relaxed)
+            && let Some(interim) = InterimResponse::read(head)
+        {
+            self.interims().push(interim);
+            self.0.has_interims.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Returns whether the bytes or the interim responses before a head exceed a limit.
@@ -163,14 +201,15 @@ impl OriginSocket {
         self.received.clone()
     }
 
-    /// Counts bytes that have arrived, and the interim responses among them.
+    /// Counts bytes that have arrived, and reads the interim responses among them.
     fn record(&mut self, bytes: &[u8]) {
         self.received.add(bytes.len());
         let Some(head) = self.received.awaited_head() else { return };
         if self.interims.0 != head {
             self.interims = (head, InterimReader::default());
         }
-        if self.interims.1.read(bytes) > ORIGIN_INTERIMS_MAX {
+        let keep = |head: &[u8]| self.received.keep_interim(head);
+        if self.interims.1.read(bytes, keep) > ORIGIN_INTERIMS_MAX {
             self.received.exceed();
         }
     }

@@ -4,7 +4,10 @@ use http::Response;
 use http::request::Parts;
 
 use crate::hop;
-use crate::origin::{FetchError, FetchPurpose, OriginBody, RequestBody};
+use crate::origin::{
+    ExchangeTerms, FetchError, FetchPurpose, InterimReceiver, InterimResponse, OriginBody, RequestBody,
+};
+use crate::policy;
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::request::InboundRequest;
 use crate::proxy::worker::Proxy;
@@ -36,7 +39,8 @@ impl Proxy {
     }
 
     /// Sends a request to the origin with this head. Every response of the origin passes this
-    /// function: its links to the origin become links to this proxy.
+    /// function: its links to the origin become links to this proxy. The interim responses go to
+    /// the client of the request.
     pub(in crate::proxy) async fn exchange(
         &self,
         inbound: &InboundRequest,
@@ -56,7 +60,10 @@ impl Proxy {
             }
             Ok(head)
         };
-        let answered = self.origin.send_within(deadlines, self.client(inbound), head, body).await;
+        let forwarder = InterimForwarder { proxy: self, inbound };
+        let interims = inbound.interims.has_client().then_some(&forwarder as &dyn InterimReceiver);
+        let terms = ExchangeTerms { deadlines, interims };
+        let answered = self.origin.send_within(terms, self.client(inbound), head, body).await;
         if let Some(begun) = begun {
             let took = time::instant().saturating_duration_since(begun);
             // A request may be sent again, after a response that does not answer it.
@@ -77,5 +84,23 @@ impl Proxy {
         }
         self.origin.outbound().rewrite_links(response.headers_mut(), &inbound.target);
         Ok(response)
+    }
+}
+
+/// Sends the interim responses of the origin to the client whose request caused the exchange.
+struct InterimForwarder<'a> {
+    proxy: &'a Proxy,
+    inbound: &'a InboundRequest,
+}
+
+impl InterimReceiver for InterimForwarder<'_> {
+    fn receive(&self, interim: InterimResponse) {
+        let Self { proxy, inbound } = self;
+        let InterimResponse { status, mut fields } = interim;
+        // As in the response itself.
+        proxy.origin.outbound().rewrite_links(&mut fields, &inbound.target);
+        policy::strip_addressed(&mut fields);
+        policy::strip_tags(&mut fields, &proxy.tag_rules);
+        inbound.interims.send(status, &fields);
     }
 }

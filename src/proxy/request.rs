@@ -10,6 +10,7 @@ use http::{HeaderMap, Method, Version};
 
 use crate::client_address::ClientNetwork;
 use crate::entry::{KeyGeneration, Variants};
+use crate::interim::InterimSink;
 use crate::key::{CacheKey, Scheme, Target};
 use crate::origin::{FetchPurpose, OutboundHeads, OutboundRequest, RequestBody};
 use crate::policy::{self, CacheRules, Initiator, RequestFacts, Reuse, RulesDigest, StoredFacts};
@@ -54,6 +55,9 @@ pub(in crate::proxy) struct InboundRequest {
     pub(in crate::proxy) record: RequestRecord,
     /// The content of a `QUERY` that goes through the cache.
     pub(in crate::proxy) content: Option<Rc<QueryContent>>,
+    /// The sink of the interim responses to the request, once it may be sent to the origin. A
+    /// background refresh has none.
+    pub(in crate::proxy) interims: InterimSink,
     /// The id of the request, unless requests get none.
     id: Option<RequestId>,
     client: OnceCell<ClientNetwork>,
@@ -69,8 +73,21 @@ impl InboundRequest {
         (rules, rule_set): (Rc<RequestRules>, Rc<RuleSet>),
     ) -> Self {
         let (record, client) = (RequestRecord::default(), OnceCell::new());
-        let (content, id) = (None, None);
-        Self { method, target, headers, caller, notes, rules, rule_set, record, content, id, client }
+        let (content, id, interims) = (None, None, InterimSink::default());
+        Self {
+            method,
+            target,
+            headers,
+            caller,
+            notes,
+            rules,
+            rule_set,
+            record,
+            content,
+            interims,
+            id,
+            client,
+        }
     }
 
     /// Sets the line of the access log, and the id.

@@ -13,6 +13,7 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::answer_budget::AnswerHold;
 use crate::client_address::AddressPermit;
+use crate::interim::InterimSink;
 use crate::label::Label;
 use crate::limits::UNCOUNTED_HIT_BYTES_MAX;
 use crate::origin::RequestBody;
@@ -61,12 +62,14 @@ impl Proxy {
     /// response.
     ///
     /// The proxy notes in `record` the facts of the access log, and sends `id` to the origin.
+    /// `interims` makes the sink of the request's interim responses.
     pub fn respond(
         self: Rc<Self>,
         caller: Caller,
         request: Request<Incoming>,
         record: RequestRecord,
         id: Option<RequestId>,
+        interims: impl FnOnce() -> InterimSink,
     ) -> PendingResponse {
         let mut begun = RequestStart {
             at: record.begun().unwrap_or_else(time::instant),
@@ -132,7 +135,7 @@ impl Proxy {
             Dispatch::Ready => self.at_once(begun, health::ready(&self.options.readiness)),
             Dispatch::Health => self.later(begun, None, async |proxy| health::answer(proxy).await),
             Dispatch::Cached(target) => {
-                let request = CacheRequest::new(inbound(target));
+                let mut request = CacheRequest::new(inbound(target));
                 let known = match lookup::cached::answer_from_memory(&self, &request) {
                     ControlFlow::Break(answer) => return self.respond_from_memory(begun, request, answer),
                     ControlFlow::Continue(known) => known,
@@ -140,6 +143,7 @@ impl Proxy {
                 if let Err(failure) = self.forwardable(&request.inbound) {
                     return self.refuse(begun, failure);
                 }
+                request.inbound.interims = interims();
                 let request = Rc::new(request);
                 match self.admit(&request.inbound) {
                     Ok(AdmittedRequest { permit, address_permit }) => {
@@ -155,10 +159,11 @@ impl Proxy {
                 }
             }
             Dispatch::Query(target) => {
-                let inbound = inbound(target);
+                let mut inbound = inbound(target);
                 if let Err(failure) = self.forwardable(&inbound) {
                     return self.refuse(begun, failure);
                 }
+                inbound.interims = interims();
                 PendingResponse::Later(Box::pin(async move {
                     let (answer, address_permit) = query::answer(&self, inbound, body).await;
                     self.answered(begun, answer, address_permit)
@@ -169,10 +174,11 @@ impl Proxy {
                 self.later(begun, None, async |proxy| purge::answer(proxy, inbound).await)
             }
             Dispatch::Pass(target) => {
-                let inbound = inbound(target);
+                let mut inbound = inbound(target);
                 if let Err(failure) = self.forwardable(&inbound) {
                     return self.refuse(begun, failure);
                 }
+                inbound.interims = interims();
                 let AdmittedRequest { permit, address_permit } = match self.admit(&inbound) {
                     Ok(admission) => admission,
                     Err(failure) => return self.shed(begun, failure),
@@ -197,10 +203,11 @@ impl Proxy {
                 }
             }
             Dispatch::Uncached(target, reason) => {
-                let inbound = inbound(target);
+                let mut inbound = inbound(target);
                 if let Err(failure) = self.forwardable(&inbound) {
                     return self.refuse(begun, failure);
                 }
+                inbound.interims = interims();
                 match self.admit(&inbound) {
                     Ok(AdmittedRequest { permit, address_permit }) => {
                         let answer = async move |proxy: &Rc<Self>| {
@@ -212,10 +219,11 @@ impl Proxy {
                 }
             }
             Dispatch::Upgrade(target, protocol) => {
-                let inbound = inbound(target);
+                let mut inbound = inbound(target);
                 if let Err(failure) = self.forwardable(&inbound) {
                     return self.refuse(begun, failure);
                 }
+                inbound.interims = interims();
                 match self.admit(&inbound) {
                     Ok(AdmittedRequest { permit, address_permit }) => {
                         let answer =

@@ -13,10 +13,15 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
+use std::sync::{Arc, Weak};
+
+use http::{HeaderMap, StatusCode, Version};
 
 use super::answer_holds::AnswerHolds;
 use super::framing::NextBytes;
+use super::interims::InterimQueue;
 use crate::answer_budget::CutReader;
+use crate::interim::{InterimSink, InterimWriter};
 
 /// The state that the parts of one connection share.
 #[derive(Debug)]
@@ -44,6 +49,7 @@ pub(super) struct ConnectionActivity {
     /// True once the connection carries another protocol than HTTP.
     tunnel: AtomicBool,
     answers: AnswerHolds,
+    interims: InterimQueue,
 }
 
 /// The event that the server awaits from the client.
@@ -85,6 +91,14 @@ impl CutReader for ConnectionActivity {
     }
 }
 
+impl InterimWriter for ConnectionActivity {
+    fn queue_interim(&self, request: u64, status: StatusCode, fields: &HeaderMap) {
+        if self.interims.is_open_for(request) {
+            self.interims.push(status, fields);
+        }
+    }
+}
+
 impl ConnectionActivity {
     /// Creates the state of a connection without any events.
     pub(super) fn new() -> Self {
@@ -101,6 +115,7 @@ impl ConnectionActivity {
             starved: AtomicBool::new(false),
             tunnel: AtomicBool::new(false),
             answers: AnswerHolds::default(),
+            interims: InterimQueue::default(),
         }
     }
 
@@ -169,6 +184,28 @@ impl ConnectionActivity {
         &self.answers
     }
 
+    /// Returns the interim responses of the connection.
+    pub(super) fn interims(&self) -> &InterimQueue {
+        &self.interims
+    }
+
+    /// Returns the sink of the interim responses to the last request. HTTP/1.0 has none (RFC 9110
+    /// §15.2), and hyper has no call that sends one over HTTP/2.
+    pub(super) fn interim_sink(self: &Arc<Self>, version: Version) -> InterimSink {
+        if version != Version::HTTP_11 {
+            return InterimSink::default();
+        }
+        let request = self.requests();
+        self.interims.open(request);
+        let connection: Weak<Self> = Arc::downgrade(self);
+        InterimSink::new(connection, request)
+    }
+
+    /// Records that hyper gets the response to the last request.
+    pub(super) fn begin_response(&self) {
+        self.interims.close(!self.writing.load(Relaxed));
+    }
+
     /// Returns a snapshot of hyper's output.
     pub(super) fn output(&self) -> Output {
         Output {
@@ -208,6 +245,7 @@ impl ConnectionActivity {
     /// Marks the connection as a tunnel for another protocol.
     pub(super) fn become_tunnel(&self) {
         self.tunnel.store(true, Relaxed);
+        self.interims.forget_task();
     }
 
     /// Returns whether the connection is a tunnel for another protocol.

@@ -9,6 +9,10 @@
 //! bytes have ended: the client may have closed only its sending side, and hyper would drop its
 //! request. Once the last response is written, the wrapper wakes hyper, which reads the end and
 //! closes.
+//!
+//! The wrapper also writes the interim responses of the handler (`interims.rs`), which hyper cannot
+//! write: before a byte of hyper's response, and when hyper flushes. hyper flushes at the end of
+//! every poll, also while the handler is at work.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -50,6 +54,8 @@ pub(super) struct WatchedSocket<S> {
     framing: Option<RequestFraming>,
     /// The written frames of HTTP/2.
     sent_frames: Option<SentFrames>,
+    /// The address of the task that the queue of interim responses wakes.
+    interim_task: usize,
     activity: Arc<ConnectionActivity>,
     guard: ConnectionGuard,
 }
@@ -88,6 +94,7 @@ impl<S> WatchedSocket<S> {
             end_reader: None,
             framing: None,
             sent_frames: None,
+            interim_task: 0,
             activity,
             guard,
         }
@@ -239,9 +246,52 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedSocket<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> WatchedSocket<S> {
+    /// Writes the interim responses that precede whatever hyper writes next.
+    fn poll_interims(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, activity, guard, .. } = self;
+        let interims = activity.interims();
+        if !interims.has_work() {
+            return Poll::Ready(Ok(()));
+        }
+        let counts = ready!(interims.poll_write(|bytes| {
+            let wrote = ready!(Pin::new(&mut *stream).poll_write(cx, bytes))?;
+            activity.wrote(wrote);
+            guard.sent(wrote);
+            Poll::Ready(Ok(wrote))
+        }))?;
+        guard.forwarded(counts);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes the queued interim responses after hyper has flushed. A client that does not read
+    /// them delays nothing here: the socket wakes this task, and hyper flushes again.
+    fn flush_interims(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let interims = self.activity.interims();
+        // Only a tunnel, which has none, changes the task of a socket.
+        let task = cx.waker().data().addr();
+        if self.interim_task != task {
+            self.interim_task = task;
+            interims.wake_later(cx.waker());
+        }
+        if !interims.has_work() {
+            return Ok(());
+        }
+        interims.commit();
+        let Poll::Ready(written) = self.poll_interims(cx) else { return Ok(()) };
+        written?;
+        // TLS holds encrypted bytes until the socket takes them.
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(flushed) => flushed,
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
 impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedSocket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.activity.writes();
+        ready!(self.poll_interims(cx))?;
         let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.wrote(&[IoSlice::new(buf)], wrote)
     }
@@ -252,6 +302,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedSocket<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.activity.writes();
+        ready!(self.poll_interims(cx))?;
         let wrote = GATHERED.with_borrow_mut(|together| match gather(bufs, together) {
             Some(all) => Pin::new(&mut self.stream).poll_write(cx, all),
             None => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
@@ -273,6 +324,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedSocket<S> {
                 && let Some(reader) = self.end_reader.take()
             {
                 reader.wake();
+            }
+            if self.activity.interims().is_awaited() && matches!(flushed, Poll::Ready(Ok(()))) {
+                return Poll::Ready(self.flush_interims(cx));
             }
         }
         flushed

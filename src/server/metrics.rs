@@ -4,6 +4,7 @@
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::interims::InterimCounts;
 use crate::client_address::AddressPermit;
 use crate::telemetry::{Counter, Counters, Gauge, Registry};
 
@@ -37,6 +38,16 @@ crate::labels! {
     }
 }
 
+crate::labels! {
+    /// The end of an interim response.
+    pub(super) enum InterimResult {
+        /// The client gets it.
+        Forwarded => "forwarded",
+        /// The client has not read the earlier ones, or an earlier message.
+        Dropped => "dropped",
+    }
+}
+
 /// One worker's metrics of one listener.
 #[derive(Clone)]
 pub(super) struct Metrics {
@@ -52,6 +63,7 @@ pub(super) struct Metrics {
     cut: Counter,
     unread: Counters<HttpProtocol>,
     malformed_streams: Counter,
+    interims: Counters<InterimResult>,
 }
 
 impl Metrics {
@@ -99,6 +111,11 @@ impl Metrics {
                 "cachewarp_client_malformed_streams",
                 "HTTP/2 streams that the server reset because their request is malformed.",
             ),
+            interims: registry.counters(
+                "cachewarp_client_interim_responses",
+                "Interim responses (102, 103) of the origin to a client of HTTP/1.1, by result.",
+                "result",
+            ),
         }
     }
 
@@ -115,6 +132,7 @@ impl Metrics {
             received: self.received.clone(),
             sent: self.sent.clone(),
             malformed_streams: self.malformed_streams.clone(),
+            interims: self.interims.clone(),
             _permit: permit,
             address_permit,
         }
@@ -163,6 +181,7 @@ pub(super) struct ConnectionGuard {
     received: Counter,
     sent: Counter,
     malformed_streams: Counter,
+    interims: Counters<InterimResult>,
     _permit: OwnedSemaphorePermit,
     address_permit: Option<AddressPermit>,
 }
@@ -181,6 +200,12 @@ impl ConnectionGuard {
     /// Counts bytes to the client.
     pub(super) fn sent(&self, bytes: usize) {
         self.sent.add(bytes as u64);
+    }
+
+    /// Counts interim responses.
+    pub(super) fn forwarded(&self, counts: InterimCounts) {
+        self.interims.add(InterimResult::Forwarded, counts.forwarded);
+        self.interims.add(InterimResult::Dropped, counts.dropped);
     }
 
     /// Counts streams that are reset for a malformed request.

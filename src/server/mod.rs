@@ -23,6 +23,7 @@ mod head_refusal;
 mod http1;
 mod http2;
 mod inherited;
+mod interims;
 mod io;
 mod listener;
 mod metrics;

@@ -26,6 +26,7 @@ use super::metrics::{ConnectionRefusal, HttpProtocol, Metrics};
 use super::panics::{HandlerPanicError, catch_panic};
 use super::streams::{StreamNumber, UnfinishedStreams};
 use crate::answer_budget::AnswerHold;
+use crate::interim::InterimSink;
 use crate::key::Scheme;
 use crate::label::Label;
 use crate::request_id::{RequestId, RequestIdSource};
@@ -42,13 +43,15 @@ pub trait Handler: 'static {
     /// Answers one request.
     ///
     /// The handler notes in `record` what only it knows about the answer, for the access log. The
-    /// server sets `id` in the answer.
+    /// server sets `id` in the answer. `interims` makes the sink of the request's interim
+    /// responses, for a handler that has any.
     fn handle(
         self: Rc<Self>,
         peer: ConnectionPeer,
         request: Request<Incoming>,
         record: RequestRecord,
         id: Option<RequestId>,
+        interims: impl FnOnce() -> InterimSink,
     ) -> HandlerReply<Self::Body>;
 
     /// Takes the resources that the answer holds until its client has read it.
@@ -141,7 +144,9 @@ impl<H: Handler> ConnectionExchange<H> {
             });
             return RequestCall::Ended(Some(Ok(refused(status, request.version(), in_flight))));
         }
-        match catch_panic(|| Rc::clone(&self.handler).handle(self.peer, request, record, id)) {
+        let version = request.version();
+        let interims = || self.activity.interim_sink(version);
+        match catch_panic(|| Rc::clone(&self.handler).handle(self.peer, request, record, id, interims)) {
             Ok(HandlerReply::Ready(response)) => RequestCall::Ended(Some(in_flight.end(Ok(response)))),
             Ok(HandlerReply::Working(work)) => RequestCall::Working(work, Some(in_flight)),
             Err(panicked) => RequestCall::Ended(Some(in_flight.end(Err(panicked)))),
@@ -207,6 +212,7 @@ pub(super) struct InFlightRequest<H> {
 impl<H: Handler> InFlightRequest<H> {
     /// Ends the call with the head of its response, or with the panic.
     fn end(mut self, result: Result<Response<H::Body>, HandlerPanicError>) -> CallEnd<H> {
+        self.exchange.activity.begin_response();
         match result {
             Ok(mut response) => {
                 self.head(response.status());

@@ -3,6 +3,7 @@
 mod drain;
 mod http1;
 mod http2;
+mod interims;
 mod parking;
 mod refusals;
 mod stage;

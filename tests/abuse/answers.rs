@@ -19,14 +19,20 @@ pub(crate) fn hold(case: &mut Case) {
     let mut client = Client::connect(proxy.addr());
     let length = if matches!(method, "POST" | "PUT") { "Content-Length: 0\r\n" } else { "" };
     client.send(format!("{ask} HTTP/1.1\r\nHost: test\r\n{length}\r\n").as_bytes());
-    let got = client.next(method);
+    let mut interims = Vec::new();
+    let got = loop {
+        match client.next(method) {
+            Got::Answer { status: 102 | 103, bytes } => interims.extend(bytes),
+            got @ (Got::Answer { .. } | Got::Closed(_)) => break got,
+        }
+    };
     let fate = match &got {
         Got::Closed(_) => "cut".to_owned(),
         Got::Answer { status, .. } => status.to_string(),
     };
     assert_eq!(Some(fate.as_str()), case.says("fate"), "{got:?}");
     let mut bytes = match got.clone() {
-        Got::Closed(bytes) | Got::Answer { bytes, .. } => bytes,
+        Got::Closed(bytes) | Got::Answer { bytes, .. } => [interims, bytes].concat(),
     };
     if let Some(at) = bytes.windows(8).position(|window| window == b"\r\ndate: ") {
         let end = at + 2 + bytes[at + 2..].iter().position(|&byte| byte == b'\n').unwrap();

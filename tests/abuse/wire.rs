@@ -69,6 +69,11 @@ impl Head {
     }
 }
 
+/// Returns whether an answer precedes another one to its request, or a tunnel.
+fn is_interim(answer: &Head) -> bool {
+    answer.word(1).len() == 3 && answer.word(1).starts_with('1')
+}
+
 /// Returns the end of the first message in `bytes`.
 pub(crate) fn extent(kind: Kind, bytes: &[u8]) -> Result<Extent, String> {
     let Some(head) = Head::read(bytes)? else { return Ok(Extent::Partial) };
@@ -79,7 +84,7 @@ pub(crate) fn extent(kind: Kind, bytes: &[u8]) -> Result<Extent, String> {
     }
     let has_none = match kind {
         Kind::Request => false,
-        Kind::Answer { bodiless } => bodiless || matches!(head.word(1), "204" | "304" | "101" | "100"),
+        Kind::Answer { bodiless } => bodiless || matches!(head.word(1), "204" | "304") || is_interim(&head),
     };
     let rest = &bytes[head.length..];
     match (length, coding) {

@@ -48,6 +48,8 @@ mod held;
 #[cfg(test)]
 mod http_edges;
 #[cfg(test)]
+mod interims;
+#[cfg(test)]
 mod invalidation;
 #[cfg(test)]
 mod keyed_names;

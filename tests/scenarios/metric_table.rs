@@ -81,6 +81,10 @@ pub(crate) const GROUPS: &[(&str, &[(&str, &str)])] = &[
                 "cachewarp_client_malformed_streams",
                 "Clients write targets that no URL has, such as `\"` in a query, or break HTTP/2 otherwise.",
             ),
+            (
+                "cachewarp_client_interim_responses",
+                "Many `dropped`: clients do not read, or the origin sends interim responses of more than 16 KiB.",
+            ),
             ("cachewarp_client_answers_cut", "Clients read too slowly for `client_body_timeout`."),
             (
                 "cachewarp_client_connections_cut",

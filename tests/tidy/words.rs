@@ -58,7 +58,7 @@ const VERBS: &str = "\
     cross cut decide declare decode define delete demand deny derive describe detect \
     disconnect distinguish document draw drop emit encrypt end enforce ensure escape exclude \
     expect expire explain export expose extend extract fail fetch fill fit fix flush follow forbid \
-    format \
+    format forward \
     free freeze freshen gate generate give group grow guard handle harden hash heed hide hold \
     ignore import include index initialise inline interrupt introduce invalidate isolate join \
     judge keep key know label land leave let lift limit link list load lock log lower make map mark \

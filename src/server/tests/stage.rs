@@ -1,6 +1,6 @@
 //! A test server whose handler acts by the path, and a client that sends raw bytes.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
+use crate::interim::InterimSink;
 use crate::request_id::RequestId;
 use crate::server::{
     AddressSharing, ConnectionPeer, DrainOutcome, Handler, HandlerReply, Options, Shutdown, WorkerListener,
@@ -49,6 +50,8 @@ pub(super) struct TestHandler {
     pub(super) dropped: Semaphore,
     pub(super) served: Cell<u32>,
     pub(super) peer: Cell<Option<ConnectionPeer>>,
+    /// The sink of the last `/wait`.
+    pub(super) interims: RefCell<InterimSink>,
 }
 
 impl TestHandler {
@@ -59,6 +62,7 @@ impl TestHandler {
             dropped: Semaphore::new(0),
             served: Cell::new(0),
             peer: Cell::new(None),
+            interims: RefCell::default(),
         })
     }
 
@@ -125,6 +129,7 @@ impl Handler for TestHandler {
         request: Request<Incoming>,
         _: RequestRecord,
         _: Option<RequestId>,
+        interims: impl FnOnce() -> InterimSink,
     ) -> HandlerReply<TestBodyStep> {
         self.served.set(self.served.get() + 1);
         self.peer.set(Some(peer));
@@ -142,6 +147,7 @@ impl Handler for TestHandler {
                 HandlerReply::Ready(Response::new(TestBodyStep::Bytes(Bytes::from_static(b"hello"))))
             }
             "/panic-later" | "/wait" | "/echo" => {
+                self.interims.replace(interims());
                 HandlerReply::working(
                     async move { Response::new(TestBodyStep::Bytes(self.work(request).await)) },
                 )
