@@ -1,7 +1,6 @@
 // Tests that CacheWarp fails on purpose, each with its reason. They count against it like all
 // others.
 
-const NO_INTERIM = 'RFC 9110 §15.2: hyper\'s servers have no call that sends an interim response. SECURITY.md has the fix that hyper needs.'
 const SHORT_PART = 'RFC 9110 §14.4: bytes 4-9 are six bytes, and the origin sends five. CacheWarp does not store the response.'
 
 // These reasons hold for the newest source of the suite, and for its npm release if it has the test.
@@ -15,11 +14,7 @@ export const overruled = {
   'partial-store-partial-reuse-partial-byterange': SHORT_PART,
   'partial-store-partial-reuse-partial-absent': SHORT_PART,
   'partial-store-partial-reuse-partial-suffix': SHORT_PART,
-  'partial-store-partial-complete': 'RFC 9111 §3.4: a cache combines parts only by a strong validator, and the origin sends none. CacheWarp stores complete responses only.',
-  'interim-102': NO_INTERIM,
-  'interim-103': NO_INTERIM,
-  'interim-not-cached': NO_INTERIM,
-  'interim-no-header-reuse': NO_INTERIM
+  'partial-store-partial-complete': 'RFC 9111 §3.4: a cache combines parts only by a strong validator, and the origin sends none. CacheWarp stores complete responses only.'
 }
 
 // Tests of the npm release, which is older than RFC 9111, that the newest source has with another
