@@ -54,7 +54,7 @@ use crate::{admin, origin, policy, proxy, purge_stream, server, store, time};
 
 pub use self::reload::SettingsSource;
 pub use self::running::{RunningProxy, StartError};
-pub use self::supervise::{ProcessControl, ShutdownSignals};
+pub use self::supervise::{HarmlessSignals, ProcessControl, ShutdownSignals};
 
 /// Starts all workers on new sockets. When the function returns, they accept requests.
 pub fn start(settings: Settings) -> Result<RunningProxy, StartError> {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use tracing::{info, warn};
 
-use crate::app::{self, ProcessControl, SettingsSource, ShutdownSignals, StartError};
+use crate::app::{self, HarmlessSignals, ProcessControl, SettingsSource, ShutdownSignals, StartError};
 use crate::config::{self, CliCommand, CommandPlan, ConfigSources, HeadSource, Settings, TopOutput};
 use crate::request_fields::RequestFields;
 use crate::server::InheritedSockets;
@@ -19,6 +19,10 @@ use crate::{demo, descriptors, probe, top};
 
 /// Runs the command of this process.
 pub fn run() -> ExitCode {
+    // A file may delay the settings, and a signal to a server must not end it meanwhile. Every
+    // other command ends by any signal.
+    let harmless = config::may_serve(std::env::args_os()).then(HarmlessSignals::catch);
+    let harmless = || harmless.unwrap_or_else(HarmlessSignals::catch);
     let CommandPlan { command, warnings } = match config::read(ConfigSources::of_this_process()) {
         Ok(order) => order,
         Err(errors) => {
@@ -38,11 +42,11 @@ pub fn run() -> ExitCode {
             };
             warnings.iter().for_each(|warning| warn!("{warning}"));
             let format = settings.log.format;
-            ended(serve(*settings, filter), format)
+            ended(serve(*settings, filter, harmless), format)
         }
         CliCommand::Demo(settings) => {
             warnings.iter().for_each(complain);
-            ended(show(*settings), LogFormat::Human)
+            ended(show(*settings, harmless), LogFormat::Human)
         }
         CliCommand::Check(report) => {
             warnings.iter().for_each(complain);
@@ -109,14 +113,18 @@ fn read_again() -> Result<Settings, String> {
     }
 }
 
-fn serve(mut settings: Settings, filter: LogFilter) -> Result<bool, StartError> {
+fn serve(
+    mut settings: Settings,
+    filter: LogFilter,
+    harmless: impl FnOnce() -> Result<HarmlessSignals, StartError>,
+) -> Result<bool, StartError> {
     let workers = settings.workers.len();
     // The limit is raised before the process has other threads.
     if let Some(warning) = settings.fit(descriptors::reserve(settings.connections_max())) {
         warn!("{warning}");
     }
     let overrides = settings.routes.as_ref().map(|routes| routes.overrides()).unwrap_or_default();
-    let signals = ShutdownSignals::catch()?;
+    let signals = ShutdownSignals::catch(harmless()?)?;
     let supervisor = Supervisor::of_this_process();
     let running = app::start_on(settings, &InheritedSockets::of_this_process())?;
     for line in overrides {
@@ -127,8 +135,11 @@ fn serve(mut settings: Settings, filter: LogFilter) -> Result<bool, StartError> 
     Ok(running.serve_until(signals, &control, |signal| warn!("{}", ignored(signal))))
 }
 
-fn show(settings: Settings) -> Result<bool, StartError> {
-    let signals = ShutdownSignals::catch()?;
+fn show(
+    settings: Settings,
+    harmless: impl FnOnce() -> Result<HarmlessSignals, StartError>,
+) -> Result<bool, StartError> {
+    let signals = ShutdownSignals::catch(harmless()?)?;
     let demo = demo::start(settings)?;
     let program = std::env::args().next().unwrap_or_else(|| "cachewarp".to_owned());
     print(&demo.guide(&program));

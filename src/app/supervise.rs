@@ -15,28 +15,43 @@ use crate::limits::{RELOAD_SPACING, TLS_FILES_INTERVAL};
 use crate::readiness::ProcessPhase;
 use crate::supervisor::{ServiceState, Supervisor};
 
-/// The signals whose default action ends the process. The process catches them before it serves, so
-/// that SIGTERM and SIGINT drain a process that has just started, and SIGHUP, SIGUSR1 and SIGUSR2
-/// never cut off a request.
-pub struct ShutdownSignals {
+/// The signals that end no server, although their default action ends a process: SIGHUP, SIGUSR1
+/// and SIGUSR2. A server catches them before it reads its settings.
+pub struct HarmlessSignals {
     runtime: Runtime,
-    terminate: Signal,
-    interrupt: Signal,
     hangup: Signal,
     user_1: Signal,
     user_2: Signal,
 }
 
-impl ShutdownSignals {
-    /// Catches all of the signals.
+impl HarmlessSignals {
+    /// Catches the signals.
     pub fn catch() -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let within = runtime.enter();
-        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let hangup = signal(SignalKind::hangup())?;
         let (user_1, user_2) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
         drop(within);
-        Ok(Self { runtime, terminate, interrupt, hangup, user_1, user_2 })
+        Ok(Self { runtime, hangup, user_1, user_2 })
+    }
+}
+
+/// All signals whose default action ends the process. The process catches SIGTERM and SIGINT when
+/// it has its settings and before it serves, so that they drain a process that has just started;
+/// until then they end it.
+pub struct ShutdownSignals {
+    harmless: HarmlessSignals,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl ShutdownSignals {
+    /// Catches SIGTERM and SIGINT as well.
+    pub fn catch(harmless: HarmlessSignals) -> Result<Self, StartError> {
+        let within = harmless.runtime.enter();
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        drop(within);
+        Ok(Self { harmless, terminate, interrupt })
     }
 }
 
@@ -59,8 +74,8 @@ impl RunningProxy {
         control: &ProcessControl,
         ignore: impl Fn(&str),
     ) -> bool {
-        let ShutdownSignals { runtime, mut terminate, mut interrupt, mut hangup, mut user_1, mut user_2 } =
-            signals;
+        let ShutdownSignals { harmless, mut terminate, mut interrupt } = signals;
+        let HarmlessSignals { runtime, mut hangup, mut user_1, mut user_2 } = harmless;
         if control.settings.is_none() {
             self.parts.refuse_reloads();
         }

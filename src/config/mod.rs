@@ -109,6 +109,11 @@ pub enum CliCommand {
     Print(String),
 }
 
+/// Returns whether arguments, with the program's name first, can be those of a process that serves.
+pub fn may_serve(arguments: impl IntoIterator<Item = OsString>) -> bool {
+    args::may_serve(arguments)
+}
+
 /// Reads all sources, and returns the command or every error.
 pub fn read(sources: ConfigSources) -> Result<CommandPlan, ConfigErrors> {
     let ConfigSources { args, environment, dotenv, cores, files } = sources;

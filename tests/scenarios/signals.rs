@@ -2,7 +2,7 @@
 //! request.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::process::{Command, Stdio};
 
 use crate::admin::TOKEN;
@@ -36,6 +36,46 @@ fn unused_signals_are_logged_and_cut_no_request() {
     assert_eq!(program.end().code, Some(0));
 }
 
+/// The settings are a pipe: opening it to write succeeds when the program has opened it to read.
+#[test]
+fn no_signal_ends_a_server_that_reads_its_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let [routes, later] = ["routes.toml", "later.toml"].map(|name| folder.path().join(name));
+    assert!(Command::new("mkfifo").arg(&routes).status().unwrap().success());
+    fs::copy(ROUTES, &later).unwrap();
+    let path = routes.to_str().unwrap();
+    let arguments =
+        ["--listen-addr=127.0.0.1:0", "--admin-addr=off", "--redis-url=off", "--routes-file", path];
+    let program = Program::start(&Start { arguments: &arguments, ..Start::default() });
+    let mut settings = fs::OpenOptions::new().write(true).open(&routes).unwrap();
+    // A reload reads a file.
+    fs::rename(&later, &routes).unwrap();
+    for signal in ["HUP", "USR1", "USR2"] {
+        program.signal(signal);
+    }
+    settings.write_all(&fs::read(ROUTES).unwrap()).unwrap();
+    drop(settings);
+    program.await_addr();
+    program.await_line("reloaded");
+    for signal in IGNORED {
+        program.await_line(&format!("SIG{signal} is ignored"));
+    }
+    program.signal("TERM");
+    assert_eq!(program.end().code, Some(0));
+}
+
+#[test]
+fn sigterm_ends_a_process_that_reads_its_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let routes = folder.path().join("routes.toml");
+    assert!(Command::new("mkfifo").arg(&routes).status().unwrap().success());
+    let path = routes.to_str().unwrap();
+    let program = Program::start(&Start { arguments: &["--routes-file", path], ..Start::default() });
+    let _settings = fs::OpenOptions::new().write(true).open(&routes).unwrap();
+    program.signal("TERM");
+    assert_eq!(program.end().code, None);
+}
+
 #[test]
 fn the_demo_survives_unused_signals() {
     let arguments = ["demo", "--listen-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", "--redis-url=off"];
@@ -63,13 +103,15 @@ fn a_command_with_a_closed_output_pipe_ends_silently() {
     let line = program.await_line("serving");
     let own = line.split("admin=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
     let own = format!("--admin-addr={own}");
-    let rows: [&[&str]; 11] = [
+    let rows: [&[&str]; 13] = [
         &["check"],
         &["check", "--explain-headers", heads],
         &["routes", "GET", "http://test/a", "--routes-file", ROUTES],
         &["reload", &own],
         &["--help"],
         &["--version"],
+        &["completions", "bash"],
+        &["man"],
         &["health", "--url", &health],
         &["explain", &url, "--token", TOKEN],
         &["purge", "--all", &admin],

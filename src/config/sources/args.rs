@@ -94,6 +94,13 @@ impl Invocation {
     }
 }
 
+/// Returns whether no argument, with the program's name first, is the name of a command that ends
+/// by itself.
+pub(in crate::config) fn may_serve(args: impl IntoIterator<Item = OsString>) -> bool {
+    let args: Vec<_> = args.into_iter().collect();
+    command_among(&args).is_none_or(|command| command == DEMO)
+}
+
 /// Reads arguments, with the program's name first. It fails if the rest cannot be parsed.
 pub(in crate::config) fn read(
     args: impl IntoIterator<Item = OsString>,
