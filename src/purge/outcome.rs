@@ -67,6 +67,7 @@ impl PurgeOutcome {
                     confirmed,
                     unconfirmed,
                     dropped,
+                    unknown_subscribers,
                     other_rules,
                     coarser,
                     replication,
@@ -83,6 +84,9 @@ impl PurgeOutcome {
                         if !nodes.is_empty() {
                             object.texts(name, nodes.iter().map(String::as_str), REGISTERED_NAME_BYTES_MAX);
                         }
+                    }
+                    if *unknown_subscribers > 0 {
+                        object.number("unknown_subscribers", (*unknown_subscribers).into());
                     }
                     if *replication == Replication::Some {
                         object.word("replicas", "unconfirmed");
@@ -175,6 +179,12 @@ mod tests {
                 Some(2),
                 202,
                 r#""outcome":"not-everywhere","nodes":3,"confirmed":1,"unconfirmed":["cache-1:8000","b"],"dropped":["b"],"found":2"#,
+            ),
+            (
+                Ok(PurgeResult { unknown_subscribers: 2, ..PurgeResult::counted(2, 1) }),
+                Some(2),
+                202,
+                r#""outcome":"not-everywhere","nodes":2,"confirmed":1,"unknown_subscribers":2,"found":2"#,
             ),
             (
                 Ok(PurgeResult { other_rules: vec!["b".to_owned()], ..PurgeResult::counted(3, 2) }),

@@ -26,6 +26,12 @@ impl Value {
         String::from_utf8(bytes.clone()).unwrap()
     }
 
+    /// Returns an array of bulk replies as texts.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        let Self::Array(values) = self else { panic!("{self:?} where an array was expected") };
+        values.iter().map(Self::text).collect()
+    }
+
     /// Returns an integer reply.
     pub(crate) fn number(&self) -> i64 {
         let Self::Integer(number) = self else { panic!("{self:?} where a number was expected") };

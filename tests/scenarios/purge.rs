@@ -1,7 +1,7 @@
 //! Purges by an operator and by the `PURGE` method.
 
 use crate::admin::{BEARER, JSON, PATIENT, TOKEN, admin_request, purge};
-use crate::harness::{Answer, Gate, Origin, Proxy, Redis, ScriptedRedis, until};
+use crate::harness::{Answer, Client, Gate, Origin, Proxy, Redis, ScriptedRedis, until};
 
 fn cacheable(body: &str) -> Answer {
     Answer::new(200, &[("Content-Type", "application/json"), ("Cache-Control", "max-age=600")], body)
@@ -211,4 +211,25 @@ fn the_purge_method_ignores_untrusted_statements_of_an_address() {
         let answer = proxy.connect().request("PURGE", "/a", &[("X-Forwarded-For", forwarded_for)]);
         assert_eq!(answer.status, status, "{forwarded_for}");
     }
+}
+
+#[test]
+fn a_subscriber_that_is_no_node_is_counted() {
+    let (origin, redis) = (Origin::start(), Redis::start());
+    let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &PATIENT);
+    let order = r#"{"url":"http://test/a"}"#;
+    until("the node to confirm", || purge(&proxy, order).status == 200);
+    let channel = &redis.command(&["PUBSUB", "CHANNELS", "*:sync"]).texts()[0];
+    let mut watchers: Vec<_> = (0..2).map(|_| Client::connect(redis.addr())).collect();
+    for watcher in &mut watchers {
+        watcher.send(format!("SUBSCRIBE {channel}\r\n"));
+        let reply = format!("*3\r\n$9\r\nsubscribe\r\n${}\r\n{channel}\r\n:1\r\n", channel.len());
+        assert_eq!(watcher.bytes(reply.len()), reply.as_bytes());
+    }
+    let purged = purge(&proxy, order);
+    assert_eq!(purged.status, 202);
+    let summary = r#"{"outcome":"not-everywhere","nodes":2,"confirmed":1,"unknown_subscribers":2,"#;
+    assert!(purged.text().starts_with(summary), "{}", purged.text());
+    drop(watchers);
+    until("the node to confirm alone", || purge(&proxy, order).status == 200);
 }

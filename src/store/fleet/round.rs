@@ -82,9 +82,22 @@ impl SyncRound {
         PurgeResult {
             unconfirmed: names(|_| true),
             dropped: names(KnownNode::is_dropped),
+            unknown_subscribers: if is_confirmed { 0 } else { self.unknown_receivers(tally) },
             other_rules: self.names_of(tally.other_rules()),
             ..PurgeResult::counted(count(ids.len() + unknown), count(confirmed))
         }
+    }
+
+    /// Returns the number of receivers whose missing acknowledgements no known node explains.
+    fn unknown_receivers(&self, tally: &SyncTally) -> u32 {
+        let is_known = |id: &u64| self.nodes.iter().any(|one| one.node.id == *id);
+        let unregistered = tally.partial(self.servers).filter(|id| !is_known(id)).map(|id| {
+            let (workers, answered) = tally.of_node(id);
+            workers.saturating_mul(self.servers).saturating_sub(answered)
+        });
+        let missing = self.nodes.iter().map(|one| self.missing(tally, one)).chain(unregistered);
+        let explained = missing.fold(tally.answered, u32::saturating_add);
+        self.receivers.saturating_sub(explained)
     }
 
     /// Returns the names of nodes, as far as they are registered, else their identifiers.
@@ -183,6 +196,30 @@ mod tests {
         ];
         for (number, (receivers, nodes, acks, expected)) in rows.into_iter().enumerate() {
             assert_eq!(judged(&round(receivers, nodes), acks), expected, "row {number}");
+        }
+    }
+
+    #[test]
+    fn receivers_that_no_node_explains_are_counted() {
+        let lives = 60_000;
+        let two = [(1, 2, 0, lives), (2, 1, 0, lives)];
+        type Row<'a> = (u32, &'a [(u64, u32, u32, u64)], &'a [(u64, u32)], u32);
+        let rows: [Row<'_>; 9] = [
+            (3, &two, &[(1, 2), (1, 2), (2, 1)], 0),
+            (4, &two, &[(1, 2), (1, 2), (2, 1)], 1),
+            (6, &two, &[(1, 2), (1, 2), (2, 1)], 3),
+            // A registered node may hold the silent connection.
+            (3, &two, &[(1, 2), (1, 2)], 0),
+            (4, &two, &[(1, 2), (1, 2)], 1),
+            // So may a node whose registration has expired, or that has not registered yet.
+            (2, &[(1, 1, 0, lives), (2, 1, SILENT, 0)], &[(1, 1)], 0),
+            (3, &two[1..], &[(1, 2), (2, 1)], 0),
+            (4, &two[1..], &[(1, 2), (2, 1)], 1),
+            (1, &[], &[], 1),
+        ];
+        for (number, (receivers, nodes, acks, expected)) in rows.into_iter().enumerate() {
+            let result = round(receivers, nodes).result(&tally(acks), time::instant());
+            assert_eq!(result.unknown_subscribers, expected, "row {number}");
         }
     }
 

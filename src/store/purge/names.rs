@@ -47,6 +47,10 @@ pub struct PurgeResult {
     /// The names of those that were not waited for, because they have left several purges
     /// unanswered.
     pub dropped: Vec<String>,
+    /// The number of connections that received the message that asks for confirmation, did not
+    /// confirm, and belong to no known node: another program's subscription, or a node that has not
+    /// registered.
+    pub unknown_subscribers: u32,
     /// The names of the nodes that use other routes: they may store responses without the tags of
     /// this node's routes.
     pub other_rules: Vec<String>,
@@ -67,6 +71,7 @@ impl PurgeResult {
             confirmed,
             unconfirmed: Vec::new(),
             dropped: Vec::new(),
+            unknown_subscribers: 0,
             other_rules: Vec::new(),
             coarser: Vec::new(),
             replication: Replication::All,
