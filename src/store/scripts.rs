@@ -35,7 +35,7 @@ pub(super) static REPLACE: RedisScript = RedisScript {
 /// Records a purge in the purge log, or creates the log if there is none: returns its value.
 pub(super) static PURGE_LOG: RedisScript = RedisScript {
     text: include_str!("scripts/purge_log.lua"),
-    digest: "3102376fe08441c2e3e9ae9b02dd7e7bbf4dcaeb",
+    digest: "e0dba031731eb48443f962d8a63c202321beac33",
 };
 /// Records the purge of a tag.
 pub(super) static PURGE_TAG: RedisScript = RedisScript {

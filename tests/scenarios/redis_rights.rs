@@ -342,3 +342,34 @@ fn an_idle_node_sends_few_heartbeats_and_counts_none_as_late() {
     assert!((1..=6).contains(&sent), "{sent} PINGs in two seconds");
     assert_eq!(proxy.metric("cachewarp_redis_late_replies_total"), 0.0);
 }
+
+/// A list is not CacheWarp's, and stays. Any other string can be a damaged log.
+#[test]
+fn a_purge_log_of_another_client_is_refused_or_replaced() {
+    let (redis, origin) = (Redis::start(), origin());
+    let node = Node::start(&origin, &redis.url());
+    until("a hit", || node.hits("/a"));
+    let log = &redis.command(&["KEYS", "*:clock"]).texts()[0];
+    let replace = |write: &str| {
+        let script = format!("redis.call('DEL', KEYS[1]); return redis.call({write})");
+        redis.command(&["EVAL", &script, "1", log]);
+    };
+    replace("'RPUSH', KEYS[1], 'theirs'");
+    let all = r#"{"all":true}"#;
+    for order in [all, r#"{"tag":"t"}"#, r#"{"prefix":"http://test/a"}"#] {
+        let refused = node.purge(order);
+        assert_eq!(refused.status, 503, "{order}: {}", refused.text());
+    }
+    let line = node.program.await_line("Redis refuses a command");
+    assert!(line.contains("kind=wrong-type") && line.contains(&format!("key=\"{log}\"")), "{line}");
+    assert_eq!(redis.command(&["LRANGE", log, "0", "-1"]).texts(), ["theirs"]);
+    redis.command(&["DEL", log]);
+    until("a purge to be confirmed", || node.purge(all).status == 200);
+
+    until("a hit", || node.hits("/a"));
+    replace("'SET', KEYS[1], 'theirs'");
+    until("a miss, then a hit", || node.hits("/a"));
+    let line = node.program.await_line("overwritten the purge log");
+    assert!(line.contains("WARN") && line.contains(log), "{line}");
+    assert_eq!(node.purge(all).status, 200);
+}

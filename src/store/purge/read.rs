@@ -43,6 +43,13 @@ impl StoreShared {
         let get = Command::Get { key: &name };
         let (mut reply, mut version) = redis.read(&get).await?;
         if parse_log(self, &reply).is_none() {
+            if reply != Reply::Nil {
+                tracing::warn!(
+                    key = %name.escape_ascii(),
+                    "another client has overwritten the purge log; a new one replaces it, and every entry that \
+                     was stored before is a miss"
+                );
+            }
             let created = [new_epoch(), decimal(millis(PURGE_LOG_KEPT)), Bytes::from_static(b"look")];
             let (created, read) = match PURGE_LOG.run_and_read(redis, &name, &created, &get).await {
                 // The server refuses scripts. Reading and setting are two steps, so of two new

@@ -2,7 +2,10 @@
 -- ARGV: a new epoch, used if there is no log; the time to keep the log; the scope (look, tag, all,
 -- prefix); the strength (h, s); the time; the prefix; the time before which purges by prefix are
 -- dropped; the maximum number of purges by prefix.
+-- A key of another type is another client's: it stays, and the error names it. Any other string
+-- can be a damaged log, which must not keep purges from the fleet: a new log replaces it.
 local value = redis.pcall('GET', KEYS[1])
+if type(value) == 'table' then return value end
 local epoch, count, soft, at, rest
 if type(value) == 'string' then
   epoch, count, soft, at, rest = string.match(value, '^1 (%x+) (%d+) (%d+) (%d+)\n(.*)$')
