@@ -41,12 +41,15 @@ can_fuzz=
 if cargo +nightly --version >/dev/null 2>&1; then
     can_fuzz=yes
     fuzz=$(mktemp -d)
+    # A process group of its own, so that the trap ends the compilers too and not the shell alone.
+    set -m
     {
         cargo fuzz --version >/dev/null 2>&1 || cargo install --quiet --locked --jobs 1 cargo-fuzz
         CARGO_BUILD_JOBS=1 cargo +nightly fuzz build all_targets
-    } > "$fuzz/log" 2>&1 &
+    } > "$fuzz/log" 2>&1 < /dev/null &
     fuzz_build=$!
-    trap 'kill "$fuzz_build" 2>/dev/null || true; rm -rf "$fuzz"' EXIT
+    set +m
+    trap 'kill -- "-$fuzz_build" 2>/dev/null || true; rm -rf "$fuzz"' EXIT
 fi
 cargo test --quiet --locked
 
