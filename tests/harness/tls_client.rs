@@ -1,7 +1,7 @@
 //! A client that speaks raw HTTP/1.1 over TLS.
 
 use std::io::{self, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
@@ -41,6 +41,16 @@ impl TlsClient {
     /// Sends bytes as they are.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.0.get_mut().write_all(bytes.as_ref())
+    }
+
+    /// Closes the sending side: `close_notify`, and then that of the connection.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        let StreamOwned { conn, sock } = self.0.get_mut();
+        conn.send_close_notify();
+        while conn.wants_write() {
+            conn.write_tls(sock)?;
+        }
+        sock.shutdown(Shutdown::Write)
     }
 
     /// Sends a `GET` with fields, and reads the whole answer.

@@ -187,7 +187,9 @@ fn a_large_head_of_the_origin_passes_up_to_its_bounds() {
         let answer = proxy.get(path);
         assert_eq!(answer.status, 502);
         assert!(answer.text().contains("too large"), "{path}: {}", answer.text());
+        assert!(answer.cache_status().contains("detail=origin-head-too-large"), "{}", answer.cache_status());
     }
+    assert_eq!(proxy.metric(r#"cachewarp_origin_failures_total{phase="head"}"#), 2.0);
 }
 
 #[test]
@@ -195,15 +197,28 @@ fn http_1_0_without_a_host_passes_under_the_origins_name() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json_with(&[("Cache-Control", "max-age=60")], "{}"));
     let proxy = Proxy::start(&origin.url(), &[("origin_preserve_host", "true")]);
-    for request in ["GET /a HTTP/1.0\r\n\r\n", "OPTIONS /a HTTP/1.0\r\n\r\n", "GET /a HTTP/1.0\r\n\r\n"] {
-        assert_eq!(status_of(&proxy, request), 200, "{request:?}");
+    let requests = [
+        "GET /a HTTP/1.0\r\n\r\n",
+        "OPTIONS /a HTTP/1.0\r\n\r\n",
+        "HEAD /a HTTP/1.0\r\n\r\n",
+        "POST /a HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}",
+        "GET /a HTTP/1.0\r\n\r\n",
+    ];
+    for request in requests {
+        let mut client = proxy.connect();
+        client.send(request);
+        assert_eq!(client.response_to(request.split(' ').next().unwrap()).status, 200, "{request:?}");
+        assert_eq!(client.rest(), b"", "{request:?}: HTTP/1.0 ends with its response");
     }
-    assert_eq!(origin.count("/a"), 3, "nothing is stored");
-    assert_eq!(origin.seen("/a")[0].field("host"), Some(origin.addr().to_string().as_str()));
+    let seen = origin.seen("/a");
+    let methods: Vec<_> = seen.iter().map(|request| request.method.as_str()).collect();
+    assert_eq!(methods, ["GET", "OPTIONS", "HEAD", "POST", "GET"], "nothing is stored");
+    let own = origin.addr().to_string();
+    assert!(seen.iter().all(|request| request.field("host") == Some(&own)));
     for request in ["GET /a HTTP/1.1\r\n\r\n", "GET http://test/a HTTP/1.1\r\n\r\n"] {
         assert_eq!(status_of(&proxy, request), 400, "{request:?}");
     }
-    assert_eq!(origin.count("/a"), 3);
+    assert_eq!(origin.count("/a"), requests.len());
 }
 
 #[test]
@@ -462,13 +477,19 @@ fn bodies_that_never_come_do_not_keep_operators_out() {
 fn a_fetch_that_no_client_reads_ends() {
     let origin = Origin::start();
     let (piece, ended) = (Gate::new(), Gate::new());
-    let rows = [("/short", "max-age=1"), ("/long", "max-age=600")];
-    for (path, directives) in rows {
+    // The last two have the lifetimes of settings.
+    let rows = [
+        ("/short", "200 OK", "Cache-Control: max-age=1\r\n"),
+        ("/long", "200 OK", "Cache-Control: max-age=600\r\n"),
+        ("/default", "200 OK", ""),
+        ("/negative", "404 Not Found", ""),
+    ];
+    for (path, status, field) in rows {
         let (piece, ended) = (piece.clone(), ended.clone());
         origin.script(path, move |exchange| {
             exchange.write(format!(
-                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\
-                 Cache-Control: {directives}\r\n\r\n"
+                "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\
+                 {field}\r\n"
             ))?;
             // The trickle goes on until the proxy closes the connection.
             while exchange.write("1\r\n[\r\n").is_ok() {
@@ -478,15 +499,16 @@ fn a_fetch_that_no_client_reads_ends() {
             Ok(Then::Close)
         });
     }
-    let proxy = Proxy::start(&origin.url(), &[("origin_body_timeout", "2s")]);
-    for (path, _) in rows {
+    let settings = [("origin_body_timeout", "2s"), ("cache_negative_ttl", "30s")];
+    let proxy = Proxy::start(&origin.url(), &settings);
+    for (path, ..) in rows {
         let mut client = proxy.connect();
         client.send_head("GET", path, &[]);
         client.head();
     }
-    until("both reasons to be counted", || {
+    until("every fetch to be counted", || {
         rows.iter().for_each(|_| piece.release_one());
-        proxy.metric(r#"cachewarp_not_stored_total{reason="unread"}"#) == 2.0
+        proxy.metric(r#"cachewarp_not_stored_total{reason="unread"}"#) == rows.len() as f64
     });
     piece.open();
     ended.await_arrivals(rows.len());

@@ -92,6 +92,22 @@ fn a_response_without_content_needs_no_valid_json() {
         let status_says = again.cache_status();
         assert_eq!(status_says.starts_with("CacheWarp; hit"), stored, "{status}: {status_says}");
     }
+    // The framing does not matter. The end of a connection proves no end of a content.
+    for (framing, stored) in
+        [("Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", true), ("Connection: close\r\n\r\n", false)]
+    {
+        for status in [301, 308, 404, 410] {
+            let path = format!("/{status}/{stored}");
+            let head: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            let answer = Answer::raw(format!("HTTP/1.1 {status} Scripted\r\n{head}{framing}"));
+            origin.answer(&path, if stored { answer } else { answer.close() });
+            proxy.get(&path);
+            let again = proxy.get(&path);
+            assert_eq!((again.status, again.text()), (status, ""));
+            let status_says = again.cache_status();
+            assert_eq!(status_says.starts_with("CacheWarp; hit"), stored, "{path}: {status_says}");
+        }
+    }
     // A response with content must match its type.
     origin.answer("/not-json", Answer::new(404, &fields, "nothing here"));
     proxy.get("/not-json");

@@ -4,7 +4,7 @@
 use std::io;
 
 use crate::admin::{PATIENT, purge};
-use crate::harness::{Answer, Exchange, Gate, Origin, Proxy, Redis, Response, Then};
+use crate::harness::{Answer, Exchange, Gate, Origin, Proxy, Redis, Response, Then, until};
 
 const STATED: (&str, &str) = ("Cache-Control", "max-age=600");
 
@@ -389,6 +389,35 @@ fn a_head_with_an_unshared_field_leaves_the_entry_unchanged() {
             assert!(is_hit(&other), "{name} {kind}: {}", other.cache_status());
             assert_eq!(other.field("link"), None, "{name} {kind}");
         }
+    }
+}
+
+#[test]
+fn a_head_with_an_unshared_field_leaves_the_entry_of_the_other_node_unchanged() {
+    let (origin, redis) = (Origin::start(), Redis::start());
+    let settings = [("trusted_proxies", "127.0.0.1"), ("redis_timeout", "10s")];
+    let nodes = [(); 2].map(|()| Proxy::start_with_redis(&origin.url(), &redis.url(), &settings));
+    for name in UNKEYED {
+        let path = format!("/{name}");
+        let stored = [STATED, ("ETag", "\"1\"")];
+        origin.answer(&path, Answer::json_with(&stored, r#""stored""#));
+        nodes[0].get(&path);
+        until("both nodes to have the entry", || nodes.iter().all(|node| is_hit(&node.get(&path))));
+        let fetched = origin.count(&path);
+        for (tag, link) in [("\"1\"", "freshened"), ("\"2\"", "removed")] {
+            let fields = [STATED, ("ETag", tag), ("Link", link)];
+            origin.answer(&path, Answer::json_with(&fields, r#""stored""#));
+            let fields = [(name, "evil.test"), ("Cache-Control", "no-cache")];
+            assert_eq!(nodes[0].connect().request("HEAD", &path, &fields).field("link"), Some(link));
+        }
+        // A third node has nothing in memory: it shows what Redis has.
+        let third = Proxy::start_with_redis(&origin.url(), &redis.url(), &settings);
+        for node in nodes.iter().chain([&third]) {
+            let other = node.get(&path);
+            assert!(is_hit(&other), "{name}: {}", other.cache_status());
+            assert_eq!((other.field("link"), other.field("etag")), (None, Some("\"1\"")), "{name}");
+        }
+        assert_eq!(origin.count(&path), fetched + 2, "{name}: the two requests for the head");
     }
 }
 

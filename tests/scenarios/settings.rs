@@ -302,3 +302,28 @@ fn a_fetch_under_way_is_stored_before_the_process_ends() {
     assert_eq!(program.end().code, Some(0));
     redis.await_keys(1);
 }
+
+#[test]
+fn a_mistyped_setting_or_argument_ends_with_code_2() {
+    type Row = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
+    let rows: [Row; 8] = [
+        (&["check"], &[("CACHE_DEFAULT_TLL", "1m")], "CACHE_DEFAULT_TTL"),
+        (&["check", "--no-such-flag"], &[], "--no-such-flag"),
+        (&["check", "surplus"], &[], "surplus"),
+        (&["chekc"], &[], "chekc"),
+        (&["--cache-default-ttl=soon"], &[], "cache_default_ttl"),
+        (&["purge"], &[], "purge"),
+        (&["completions", "tcsh"], &[], "tcsh"),
+        (&["health", "--url=gopher://a/"], &[], "gopher"),
+    ];
+    for (arguments, environment, named) in rows {
+        let ended = Program::start(&Start { arguments, environment, ..Start::default() }).end();
+        assert_eq!((ended.code, &*ended.stdout), (Some(2), ""), "{arguments:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(named), "{arguments:?}: {}", ended.stderr);
+    }
+    // The variables that Kubernetes sets for a service are no settings.
+    let environment = [("REDIS_PORT", "tcp://10.0.0.1:6379"), ("REDIS_SERVICE_HOST", "10.0.0.1")];
+    let start = Start { arguments: &["check"], environment: &environment, ..Start::default() };
+    let ended = Program::start(&start).end();
+    assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+}

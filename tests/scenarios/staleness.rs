@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use cachewarp::time;
 
@@ -373,6 +373,42 @@ fn an_origin_gets_no_request_before_its_retry_after() {
     origin.answer("/a", Answer::json_with(&[("Cache-Control", "max-age=60")], NEW));
     assert_eq!(proxy.get_with("/a", &[("Cache-Control", "no-cache")]).text(), NEW);
     until("the new one to be stored", || proxy.get("/a").text() == NEW);
+}
+
+/// `Retry-After` as seconds and as a date, in the foreground and in the background.
+#[test]
+fn every_refusal_with_a_retry_after_is_heeded() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let date = UNIX_EPOCH + Duration::from_millis(time::now().as_millis() + 120_000);
+    let date = httpdate::fmt_http_date(date);
+    let both = "max-age=60, stale-while-revalidate=600, stale-if-error=600";
+    let rows = [
+        (503, "max-age=60, stale-if-error=600"),
+        (503, "max-age=60, stale-while-revalidate=600"),
+        (503, both),
+        (429, "max-age=60, stale-while-revalidate=600"),
+        (429, both),
+    ];
+    for (status, directives) in rows {
+        for after in ["60", &date] {
+            let path = &format!("/{status}/{}/{}", directives.len(), after.len());
+            origin.answer(path, stale(directives));
+            proxy.get(path);
+            origin.answer(path, Answer::new(status, &[("Retry-After", after)], ""));
+            assert_eq!(proxy.get(path).text(), OLD, "{status} {directives}");
+            until("the failure to be known", || {
+                origin.count(path) == 2 && proxy.metric("cachewarp_shared_fetches") == 0.0
+            });
+            // Without the field, the second pause ends within this time.
+            let begun = time::instant();
+            let mut client = proxy.connect();
+            while begun.elapsed() < Duration::from_secs(3) {
+                assert_eq!(client.get(path).text(), OLD, "{status} {directives}");
+            }
+            assert_eq!(origin.count(path), 2, "{status} {directives}, Retry-After: {after}");
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
 
-use crate::harness::{Answer, Authority, Client, Origin, Proxy, Redis, TlsClient, until};
+use crate::harness::{Answer, Authority, Client, Gate, Origin, Proxy, Redis, TlsClient, until};
 
 /// A proxy that speaks TLS for `localhost`.
 struct TlsStage {
@@ -63,6 +63,28 @@ fn a_request_over_tls_has_the_scheme_https() {
         let series = format!("cachewarp_tls_connections_total{{version=\"{version}\"}}");
         assert_eq!(stage.proxy.metric(&series), 1.0);
     }
+}
+
+#[test]
+fn a_client_that_closes_its_sending_side_of_tls_is_answered() {
+    let stage = TlsStage::start(&[]);
+    let gate = Gate::new();
+    let fields = [("Cache-Control", "no-store")];
+    stage.origin.answer("/slow", Answer::json_with(&fields, "{}").pass(&gate));
+    let config = stage.client();
+    for path in ["/a", "/a", "/slow"] {
+        let mut client = stage.connect(&config);
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).unwrap();
+        client.finish().unwrap();
+        if path == "/slow" {
+            gate.await_arrivals(1);
+            gate.open();
+        }
+        let answer = client.response().unwrap();
+        assert_eq!((answer.status, answer.text()), (200, "{}"), "{path}");
+    }
+    let open = || stage.proxy.metric("cachewarp_client_connections_open");
+    until("every connection to be closed", || open() == 0.0);
 }
 
 #[test]

@@ -127,6 +127,35 @@ fn a_304_with_another_vary_keeps_the_response() {
 }
 
 #[test]
+fn a_304_with_another_vary_keeps_the_response_after_a_refresh() {
+    let (origin, redis) = (Origin::start(), Redis::start());
+    let settings = [("redis_timeout", "10s")];
+    let nodes = [(); 2].map(|()| Proxy::start_with_redis(&origin.url(), &redis.url(), &settings));
+    let (both, one) = (("Vary", "Origin, Accept-Language"), ("Vary", "Origin"));
+    let swr = ("Cache-Control", "max-age=60, stale-while-revalidate=600");
+    let request = [("Origin", "https://one.test"), ENGLISH];
+    for (number, updated) in [&[FRESH, one][..], &[FRESH]].into_iter().enumerate() {
+        let path = format!("/{number}");
+        origin.answer(&path, Answer::json_with(&[swr, STALE[1], TAG, both], "1"));
+        nodes[0].get_with(&path, &request);
+        origin.answer(&path, Answer::not_modified(updated));
+        let fresh =
+            [request[0], request[1], ("Cache-Control", "only-if-cached, max-age=1000, min-fresh=500")];
+        for node in &nodes {
+            until("the refreshed response", || {
+                assert_eq!(node.get_with(&path, &request).text(), "1");
+                node.get_with(&path, &fresh).status == 200
+            });
+        }
+        assert_eq!(origin.seen(&path)[1].field("if-none-match"), Some("\"a\""));
+        assert_eq!(origin.count(&path), 2, "one refresh, and no further fetch");
+        for other in [[("Origin", "https://other.test"), ENGLISH], [request[0], GERMAN]] {
+            assert!(!is_stored(&nodes[0], &path, &other), "{number} {other:?}");
+        }
+    }
+}
+
+#[test]
 fn cache_status_reports_stored_only_for_stored_responses() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);

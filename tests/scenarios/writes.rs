@@ -1,6 +1,7 @@
 //! Unsafe requests: they complete without their client, and an unknown outcome counts as success.
 //! Either way the target's stored responses are no longer served (RFC 9111 §4.4).
 
+use crate::harness::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, Http2, RST_STREAM, block};
 use crate::harness::{Answer, Gate, Origin, Proxy, Redis, Response, until};
 
 const OLD: &str = r#"{"state":"old"}"#;
@@ -132,6 +133,49 @@ fn a_write_completes_after_its_client_has_left() {
         }
         answer(&origin, &path, NEW, Answer::new(204, &[], ""));
         assert_eq!(proxy.get(&path).text(), NEW);
+    }
+}
+
+#[test]
+fn over_http2_a_write_completes_after_its_client_has_left() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[]);
+    for (number, leaves) in ["reset", "close"].into_iter().enumerate() {
+        for write in [Answer::new(200, &[], ""), Answer::silent().close()] {
+            let (path, gate) = (format!("/{leaves}"), Gate::new());
+            let at_gate = gate.clone();
+            let before = proxy.metric(UNABANDONED);
+            origin.script(&path, move |exchange| match exchange.request.method.as_str() {
+                "GET" => Answer::json_with(&[FRESH], OLD).give(exchange),
+                _ => {
+                    exchange.body()?;
+                    at_gate.pass();
+                    write.give(exchange)
+                }
+            });
+            proxy.get(&path);
+            until("the response to be stored", || is_stored(&proxy, &path));
+            let mut client = Http2::connect(proxy.addr());
+            let fields = [
+                (":method", "POST"),
+                (":scheme", "http"),
+                (":authority", "test"),
+                (":path", &path),
+                ("content-length", "3"),
+            ];
+            client.send(HEADERS, END_HEADERS, 1, &block(&fields)).unwrap();
+            client.send(DATA, END_STREAM, 1, b"abc").unwrap();
+            gate.await_arrivals(1);
+            if number == 0 {
+                client.send(RST_STREAM, 0, 1, &[0, 0, 0, 8]).unwrap();
+            } else {
+                drop(client);
+            }
+            proxy.await_metric(UNABANDONED, before + 1.0);
+            assert!(is_stored(&proxy, &path), "no invalidation before the origin's response");
+            gate.open();
+            until("the invalidation", || !is_stored(&proxy, &path));
+        }
     }
 }
 
