@@ -53,7 +53,7 @@ use crate::telemetry::trace::Tracing;
 use crate::{admin, origin, policy, proxy, purge_stream, server, store, time};
 
 pub use self::reload::SettingsSource;
-pub use self::running::{RunningProxy, StartError};
+pub use self::running::{BoundAddress, RunningProxy, StartError};
 pub use self::supervise::{HarmlessSignals, ProcessControl, ShutdownSignals};
 
 /// Starts all workers on new sockets. When the function returns, they accept requests.
@@ -76,13 +76,12 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
         Some(options) => listen(&inherited.admin, &options, 1)?.pop().map(|listener| (listener, options)),
         None => None,
     };
-    let socket = workers.first().and_then(|worker| worker.server.socket.as_ref());
-    let socket = socket.map(|socket| socket.path.clone());
     let tls_options = workers.first().and_then(|worker| worker.server.tls.clone());
     let tls = tls_options.as_ref().map(server::open_tls).transpose()?;
     let listeners: Vec<_> = listeners.into_iter().map(|listener| listener.with_tls(tls.clone())).collect();
-    let addr = listeners.first().map_or(Err(StartError::WorkerLost), |first| Ok(first.local_addr()?))?;
-    let admin_addr = operators.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?;
+    let clients =
+        listeners.first().map_or(Err(StartError::WorkerLost), |first| Ok(BoundAddress::of(first)?))?;
+    let admin = operators.as_ref().map(|(listener, _)| BoundAddress::of(listener)).transpose()?;
 
     let registry = Registry::new();
     registry.watch_process();
@@ -107,7 +106,7 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
     let parts = ReloadableParts::new(tls, access.token.clone(), keys, switch.clone(), requests);
     let liveness = Liveness::of(workers.len());
     let shared = ProcessShared {
-        store: store::StoreShared::new(store.registered_at(addr.port()), &registry),
+        store: store::StoreShared::new(store.registered_at(clients.addr.port()), &registry),
         fetches: proxy::ProxyShared::new(&proxy, &registry),
         proxy,
         rules,
@@ -128,9 +127,8 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
         operators: OperatorsShutdown::after(workers.len()),
     };
     let mut running = RunningProxy {
-        addr,
-        socket,
-        admin_addr,
+        clients,
+        admin,
         shutdown,
         readiness,
         drain_delay,

@@ -130,7 +130,7 @@ fn serve(
     for line in overrides {
         warn!("{line}");
     }
-    info!(addr = %running.listener(), admin = running.admin_addr().map(tracing::field::display), workers, "serving");
+    info!(addr = %running.listener(), admin = running.admin_listener().map(tracing::field::display), workers, "serving");
     let control = ProcessControl { settings: Some(SettingsSource::new(read_again, filter)), supervisor };
     Ok(running.serve_until(signals, &control, |signal| warn!("{}", ignored(signal))))
 }

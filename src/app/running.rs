@@ -1,7 +1,8 @@
 //! A proxy with running workers, and the reasons why none starts.
 
+use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{io, thread};
 
@@ -9,7 +10,7 @@ use super::liveness::Liveness;
 use super::reload::ReloadableParts;
 use crate::origin;
 use crate::readiness::Readiness;
-use crate::server::{ListenError, Shutdown};
+use crate::server::{ListenError, Shutdown, WorkerListener};
 use crate::telemetry::access::AccessLogWriter;
 use crate::telemetry::trace::TraceExporter;
 use crate::tls::TlsError;
@@ -34,12 +35,38 @@ pub enum StartError {
     WorkerLost,
 }
 
+/// The address that a listener is bound to. Its text is that of a setting.
+#[derive(Clone, Debug)]
+pub struct BoundAddress {
+    /// The address and port, or the ones that the connections of the unix socket have.
+    pub(super) addr: SocketAddr,
+    socket: Option<PathBuf>,
+}
+
+impl BoundAddress {
+    pub(super) fn of(listener: &WorkerListener) -> io::Result<Self> {
+        Ok(Self { addr: listener.local_addr()?, socket: listener.socket_path().map(Path::to_owned) })
+    }
+
+    /// Returns the path of the unix socket, if the listener has one.
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
+    }
+}
+
+impl Display for BoundAddress {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.socket {
+            Some(path) => write!(f, "unix:{}", path.display()),
+            None => self.addr.fmt(f),
+        }
+    }
+}
+
 /// A running proxy. Dropping it begins the same shutdown as a signal, without waiting for its end.
 pub struct RunningProxy {
-    pub(super) addr: SocketAddr,
-    /// The unix socket for clients, if they have one.
-    pub(super) socket: Option<PathBuf>,
-    pub(super) admin_addr: Option<SocketAddr>,
+    pub(super) clients: BoundAddress,
+    pub(super) admin: Option<BoundAddress>,
     pub(super) shutdown: Shutdown,
     pub(super) readiness: Readiness,
     pub(super) drain_delay: Duration,
@@ -56,20 +83,23 @@ impl RunningProxy {
     /// Returns the address of the clients' listener, or the one that the connections of its unix
     /// socket have.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.clients.addr
     }
 
-    /// Returns the listener of the clients as an operator writes it.
-    pub fn listener(&self) -> String {
-        match &self.socket {
-            Some(path) => format!("unix:{}", path.display()),
-            None => self.addr.to_string(),
-        }
+    /// Returns the listener of the clients.
+    pub fn listener(&self) -> &BoundAddress {
+        &self.clients
     }
 
-    /// Returns the address of the admin listener.
+    /// Returns the admin listener.
+    pub fn admin_listener(&self) -> Option<&BoundAddress> {
+        self.admin.as_ref()
+    }
+
+    /// Returns the address of the admin listener, or the one that the connections of its unix
+    /// socket have.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
-        self.admin_addr
+        self.admin.as_ref().map(|admin| admin.addr)
     }
 
     /// Waits until accepted work ends, for at most `drain_timeout`. Returns `false` if a worker

@@ -124,7 +124,7 @@ settings! {
         ReadyPath "ready_path" ValueForm::Path, "/ready",
             "Path on `listen_addr` that answers 200 while the process should get requests, and 503 during its start and its drain. Empty passes the path to the API.";
         AdminAddr "admin_addr" ValueForm::Address, "127.0.0.1:8001",
-            "Address and port for operators: metrics, health, purge, entries, stats. `off` disables it. Keep it unreachable for clients.";
+            "Address and port, or unix socket (`unix:/path?mode=660`), for operators: metrics, health, purge, entries, stats. `off` disables it. Keep it unreachable for clients.";
         AdminToken "admin_token" ValueForm::Secret, "",
             "Token for `admin_addr`, sent as `Authorization: Bearer`. Without it, only this machine may purge and inspect.";
         AdminTokenFile "admin_token_file" ValueForm::File, "",

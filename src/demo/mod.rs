@@ -139,9 +139,14 @@ impl RunningDemo {
         let proxy = self.addr();
         let api = self.api_addr;
         let token = self.token_flag;
-        let (metrics, operators) = match self.proxy.admin_addr() {
+        let (metrics, operators) = match self.proxy.admin_listener() {
             Some(admin) => (
-                format!("\n  Metrics: http://{admin}/metrics"),
+                match admin.socket() {
+                    Some(path) => {
+                        format!("\n  Metrics: curl --unix-socket {} http://localhost/metrics", path.display())
+                    }
+                    None => format!("\n  Metrics: http://{admin}/metrics"),
+                },
                 format!(
                     "\
 \n  {program} purge --admin-addr {admin} --url http://{proxy}/quotes/EURUSD

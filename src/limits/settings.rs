@@ -29,10 +29,10 @@ pub const ADMIN_READ_TIMEOUT: Duration = Duration::from_secs(10);
 pub const MEMORY_BYTES_MAX: usize = usize::MAX / 2;
 /// The longest prefix of the keys in Redis: every key carries it.
 pub const KEY_PREFIX_BYTES_MAX: usize = 64;
-/// The longest path of a unix socket for clients: the kernel's bound, less the suffix under which
+/// The longest path of a unix socket to listen on: the kernel's bound, less the suffix under which
 /// the socket is made.
 pub const SOCKET_PATH_BYTES_MAX: usize = 92;
-/// Permissions of a unix socket for clients: its user and its group may connect.
+/// Permissions of a unix socket to listen on: its user and its group may connect.
 pub const SOCKET_MODE: u32 = 0o660;
 /// Bytes of a file that holds a password or a token.
 pub const SECRET_FILE_BYTES_MAX: usize = 4 * KIB;

@@ -14,7 +14,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime;
 use tokio::time::timeout;
 
@@ -129,6 +129,10 @@ async fn exchange(
     part: AwaitedPart,
     bytes_max: usize,
 ) -> Result<ProbeAnswer, HttpError> {
+    if let Some(path) = &target.socket {
+        let stream = UnixStream::connect(path).await.map_err(HttpError::Connect)?;
+        return converse(stream, request, part, bytes_max).await;
+    }
     let stream = TcpStream::connect(&target.authority).await.map_err(HttpError::Connect)?;
     let Some(options) = &target.tls else { return converse(stream, request, part, bytes_max).await };
     let connector = tls::connector(options, &[b"http/1.1"])?;
@@ -204,6 +208,7 @@ pub(super) mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let target = ProbeTarget {
             authority: listener.local_addr().unwrap().to_string(),
+            socket: None,
             path: "/a?b".to_owned(),
             tls: None,
         };
@@ -317,7 +322,7 @@ pub(super) mod tests {
     fn a_refused_connection_differs_from_a_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let authority = listener.local_addr().unwrap().to_string();
-        let target = ProbeTarget { authority, path: "/".to_owned(), tls: None };
+        let target = ProbeTarget { authority, socket: None, path: "/".to_owned(), tls: None };
         let timeout = Duration::from_millis(20);
         let silent = get(&ProbeRequest {
             target: &target,

@@ -2,8 +2,6 @@
 //!
 //! The error for a refused request carries the detail of its problem document.
 
-use std::net::SocketAddr;
-
 use http::StatusCode;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -13,23 +11,16 @@ use serde_json::Value;
 use super::get::{AwaitedPart, HttpError, ProbeAnswer, ProbeContent, ProbeRequest, get};
 use super::report::AdminReport;
 use crate::limits::{OPERATOR_ANSWER_BYTES_MAX, OPERATOR_TIMEOUT};
-use crate::probe::target::{ProbeTarget, authority};
+use crate::probe::target::ProbeTarget;
 use crate::secret::Secret;
 
 /// Access to an admin listener.
 #[derive(Clone, Debug)]
 pub struct AdminClient {
-    /// The `host:port` of the admin listener.
-    pub authority: String,
+    /// The admin listener. Commands replace the path.
+    pub listener: ProbeTarget,
     /// The token to send, if there is one.
     pub token: Option<Secret>,
-}
-
-impl AdminClient {
-    /// Returns the operator's access to the CacheWarp with this admin listener.
-    pub fn at(listener: SocketAddr, token: Option<Secret>) -> Self {
-        Self { authority: authority(listener), token }
-    }
 }
 
 /// An operator's command.
@@ -98,7 +89,7 @@ impl AdminClient {
         if let Some(token) = &self.token {
             fields.push((AUTHORIZATION, bearer(token)?));
         }
-        let target = ProbeTarget { authority: self.authority.clone(), path, tls: None };
+        let target = ProbeTarget { path, ..self.listener.clone() };
         let answer = get(&ProbeRequest {
             target: &target,
             fields: &fields,
@@ -162,7 +153,7 @@ mod tests {
 
     fn run(answer: &[u8], token: Option<&str>, command: &AdminCommand) -> (String, Result<String, String>) {
         let (request, outcome) = asked(answer, |target| {
-            let operator = AdminClient { authority: target.authority, token: token.map(Secret::new) };
+            let operator = AdminClient { listener: target, token: token.map(Secret::new) };
             Ok(operator.run(command)?.to_string())
         });
         (request, outcome.map_err(|error| error.to_string()))

@@ -1,6 +1,7 @@
 //! The address of a running CacheWarp.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 use crate::tls;
 
@@ -9,6 +10,8 @@ use crate::tls;
 pub struct ProbeTarget {
     /// The `host:port`, with the brackets of an IPv6 address.
     pub authority: String,
+    /// The unix socket to dial instead of the authority.
+    pub socket: Option<PathBuf>,
     /// The request target: `/health`.
     pub path: String,
     /// The trust of an `https` URL; `None` for plain HTTP.
@@ -18,12 +21,19 @@ pub struct ProbeTarget {
 impl ProbeTarget {
     /// Returns the URL of this path of the CacheWarp at this listener.
     pub fn at(listener: SocketAddr, path: &str) -> Self {
-        Self { authority: authority(listener), path: path.to_owned(), tls: None }
+        Self { authority: authority(listener), socket: None, path: path.to_owned(), tls: None }
+    }
+
+    /// Returns the URL of this path of the CacheWarp at this unix socket.
+    pub fn at_socket(socket: &Path, path: &str) -> Self {
+        // Without a token, the admin listener admits only requests to a loopback name.
+        let authority = "localhost".to_owned();
+        Self { authority, socket: Some(socket.to_owned()), path: path.to_owned(), tls: None }
     }
 }
 
 /// Returns the address to dial for a listener.
-pub(super) fn authority(listener: SocketAddr) -> String {
+fn authority(listener: SocketAddr) -> String {
     // A wildcard address can be listened on but not dialled.
     let ip = match listener.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),

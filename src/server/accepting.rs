@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -37,6 +38,14 @@ impl IdleSocket {
         match self {
             Self::Tcp(socket) => socket.local_addr(),
             Self::Unix(_, _, addr) => Ok(*addr),
+        }
+    }
+
+    /// Returns the path of a unix socket.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(_, file, _) => Some(file.path()),
         }
     }
 

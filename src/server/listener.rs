@@ -16,7 +16,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -160,6 +160,11 @@ impl WorkerListener {
     /// Returns the local address, with the real port if port 0 was configured.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
+    }
+
+    /// Returns the path of the listener's unix socket, if it listens on one.
+    pub fn socket_path(&self) -> Option<&Path> {
+        self.socket.path()
     }
 
     /// Returns the listener with TLS, if there is a configuration.

@@ -46,7 +46,7 @@ pub struct Options {
     pub drain_timeout: Duration,
 }
 
-/// A unix socket for clients.
+/// A unix socket to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketOptions {
     /// The path of the socket.

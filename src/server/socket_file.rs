@@ -1,4 +1,4 @@
-//! The file of a unix socket that clients connect to.
+//! The file of a unix socket that clients or operators connect to.
 //!
 //! A file that a dead process left is replaced; one that a process listens on is an error, unless
 //! `listen_reuse_port` allows a successor. The socket gets its permissions under another name and
@@ -22,6 +22,12 @@ pub(super) struct SocketFile {
     path: PathBuf,
     /// The device and the number of the file.
     identity: (u64, u64),
+}
+
+impl SocketFile {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl Drop for SocketFile {

@@ -1,4 +1,4 @@
-//! Unix sockets of the listener and of the origin.
+//! Unix sockets of the listeners and of the origin.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -6,6 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::thread::{self, JoinHandle};
 
+use crate::admin::TOKEN;
 use crate::harness::{Answer, Origin, Program, Proxy, Start};
 
 /// Sends a request over a socket, and returns the whole answer.
@@ -140,4 +141,108 @@ fn the_origin_may_be_at_a_socket() {
     assert_eq!(statuses, [(200, false), (200, true), (200, false)]);
     drop(UnixStream::connect(&path).unwrap());
     assert_eq!(origin.join().unwrap(), ["host: localhost", "host: localhost"]);
+}
+
+/// Sends a request to an admin listener, and returns the whole answer.
+fn operate(path: &Path, head: &str, content: &str) -> String {
+    let mut stream = UnixStream::connect(path).unwrap();
+    let request = format!("{head}Connection: close\r\nContent-Length: {}\r\n\r\n{content}", content.len());
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn operators_connect_to_a_socket() {
+    let (origin, folder) = (origin(), tempfile::tempdir().unwrap());
+    let path = folder.path().join("operators.sock");
+    // A process that died has left its socket.
+    drop(UnixListener::bind(&path).unwrap());
+    let admin = format!("unix:{}?mode=600", path.display());
+    let proxy = Proxy::start(&origin.url(), &[("admin_addr", &admin), ("admin_token", TOKEN)]);
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+
+    // The file admits a process to the public pages only.
+    let metrics = operate(&path, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n", "");
+    assert!(metrics.starts_with("HTTP/1.1 200") && metrics.contains("cachewarp_build_info"), "{metrics}");
+    let post = "POST /purge HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    for (token, status) in [("", "401"), ("Authorization: Bearer wrong\r\n", "401")] {
+        let answer = operate(&path, &format!("{post}{token}"), r#"{"all":true}"#);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+
+    assert_eq!(proxy.get("/a").status, 200);
+    let flag = format!("--admin-addr={admin}");
+    let run = |arguments: &[&str]| {
+        let arguments: Vec<_> = arguments.iter().copied().chain([flag.as_str()]).collect();
+        let environment = [("ADMIN_TOKEN", TOKEN), ("HEALTH_PATH", "")];
+        let ended = Program::start(&Start { arguments: &arguments, environment: &environment, dotenv: None });
+        let ended = ended.end();
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+        ended.stdout
+    };
+    assert!(run(&["health"]).contains("ok"));
+    assert!(run(&["inspect", "http://test/a"]).contains("memory"));
+    assert!(run(&["purge", "--url", "http://test/a"]).contains("outcome     everywhere"));
+    assert!(proxy.get("/a").cache_status().contains("fwd"));
+    assert!(run(&["top", "--once"]).contains("memory"));
+
+    assert_eq!(folder.path().read_dir().unwrap().count(), 1);
+    drop(proxy);
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+}
+
+#[test]
+fn without_a_token_operators_of_a_socket_name_this_machine() {
+    let (origin, folder) = (origin(), tempfile::tempdir().unwrap());
+    let path = folder.path().join("operators.sock");
+    let admin = format!("unix:{}", path.display());
+    let _proxy = Proxy::start(&origin.url(), &[("admin_addr", &admin)]);
+    for (host, status) in [("localhost", "200"), ("evil.test", "403")] {
+        let head = format!("POST /purge HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n");
+        let answer = operate(&path, &head, r#"{"all":true}"#);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+}
+
+/// All operators of a socket have one address, and the limit of an address does not hold for them.
+#[test]
+fn open_connections_to_a_socket_keep_no_operator_out() {
+    let (origin, folder) = (origin(), tempfile::tempdir().unwrap());
+    let path = folder.path().join("operators.sock");
+    let admin = format!("unix:{}", path.display());
+    let proxy = Proxy::start(&origin.url(), &[("admin_addr", &admin)]);
+    let head = "GET /health HTTP/1.1\r\nHost: localhost\r\n";
+    let mut kept: Vec<_> = (0..40).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    let exchange = |stream: &mut UnixStream| {
+        stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
+        let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+        lines.next().unwrap_or_default()
+    };
+    for _ in 0..2 {
+        for stream in &mut kept {
+            assert_eq!(exchange(stream), "HTTP/1.1 200 OK");
+        }
+    }
+    // Beyond the limit of the listener, new connections end silent ones.
+    let silent: Vec<_> = (0..100).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    assert!(operate(&path, head, "").starts_with("HTTP/1.1 200 OK"));
+    drop((silent, kept, proxy));
+}
+
+#[test]
+fn no_two_listeners_have_one_socket() {
+    for (name, message) in [
+        ("--listen-addr", "is also the address of listen_addr; use another port or socket for one of them"),
+        ("--origin-url", "is the address of admin_addr: CacheWarp would be its own origin"),
+    ] {
+        let (url, slashes) = if name == "--origin-url" { ("", "//") } else { ("--origin-url=http://a", "") };
+        let other = format!("{name}=unix:{slashes}/run/./one.sock");
+        let mut arguments = vec!["check", "--admin-addr=unix:/run/one.sock", &other];
+        arguments.extend(Some(url).filter(|url| !url.is_empty()));
+        let ended = Program::start(&Start { arguments: &arguments, ..Start::default() }).end();
+        assert_ne!(ended.code, Some(0), "{arguments:?}");
+        assert!((ended.stdout + &ended.stderr).contains(message), "{name}");
+    }
 }

@@ -16,7 +16,7 @@ use crate::config::urls::masked;
 use crate::key::Target;
 use crate::probe::{AdminClient, AdminCommand, ProbeTarget};
 use crate::purge::PurgeOrderError;
-use crate::{json, purge};
+use crate::{json, purge, server};
 
 /// The arguments of `cachewarp check`.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -231,7 +231,7 @@ pub(in crate::config) fn health(settings: &Settings) -> Result<ProbeTarget, Vec<
         .is_some_and(|worker| worker.server.tls.is_some() || worker.server.socket.is_some());
     match (&settings.proxy.probes.health, &settings.admin) {
         (Some(path), _) if !needs_admin => Ok(ProbeTarget::at(settings.listen_addr, path)),
-        (_, Some(admin)) => Ok(ProbeTarget::at(admin.addr, "/health")),
+        (_, Some(admin)) => Ok(at(admin, "/health")),
         (_, None) => Err(vec![ConfigError::HealthNeedsAdmin]),
     }
 }
@@ -239,8 +239,18 @@ pub(in crate::config) fn health(settings: &Settings) -> Result<ProbeTarget, Vec<
 /// Returns a client of the admin listener that the settings name.
 pub(in crate::config) fn admin_client(settings: &Settings) -> Result<AdminClient, Vec<ConfigError>> {
     match &settings.admin {
-        Some(listener) => Ok(AdminClient::at(listener.addr, settings.operators.token.get())),
+        Some(listener) => {
+            Ok(AdminClient { listener: at(listener, "/"), token: settings.operators.token.get() })
+        }
         None => Err(vec![ConfigError::NoAdmin]),
+    }
+}
+
+/// Returns the URL of this path of the CacheWarp with this admin listener.
+fn at(admin: &server::Options, path: &str) -> ProbeTarget {
+    match &admin.socket {
+        Some(socket) => ProbeTarget::at_socket(&socket.path, path),
+        None => ProbeTarget::at(admin.addr, path),
     }
 }
 

@@ -29,7 +29,7 @@ impl ConfigError {
             Self::Choice(choices) => nearest(text, choices.iter().copied()).map(did_you_mean),
             Self::UnequalLists { .. } => fixed("give one file for each certificate, in the same order"),
             Self::Address => Some(address_hint(text)),
-            Self::SameAddress(_) => fixed("use another port for one of them"),
+            Self::SameAddress(_) => fixed("use another port or socket for one of them"),
             Self::OwnOrigin(_) => fixed("use the address of the API"),
             Self::Url(error) => url_hint(error, text).map(str::to_owned),
             Self::NotTheNetwork { network, .. } => Some(did_you_mean(network)),

@@ -127,16 +127,16 @@ impl Resolver<'_> {
         if self.has_error_in(&[Name::ListenAddr, Name::AdminAddr, Name::OriginUrl]) {
             return;
         }
-        if admin.is_some_and(|admin| overlap(admin.addr, server.addr)) {
+        let socket = |options: &server::Options| options.socket.as_ref().map(|socket| socket.path.clone());
+        let is_one_socket = |admin| socket(admin).is_some() && socket(admin) == socket(server);
+        if admin.is_some_and(|admin| overlap(admin.addr, server.addr) || is_one_socket(admin)) {
             self.note(Name::AdminAddr, ConfigError::SameAddress(Name::ListenAddr));
-        }
-        let own_socket = server.socket.as_ref().map(|socket| socket.path.as_path());
-        if own_socket.is_some() && own_socket == origin.socket.as_deref() {
-            self.note(Name::OriginUrl, ConfigError::OwnOrigin(Name::ListenAddr));
         }
         let listeners = [(Name::ListenAddr, Some(server)), (Name::AdminAddr, admin)];
         for (name, listener) in listeners {
-            if listener.is_some_and(|listener| is_at(origin, listener.addr)) {
+            let own_socket = listener.and_then(socket);
+            let is_own_socket = own_socket.is_some() && own_socket == origin.socket;
+            if is_own_socket || listener.is_some_and(|listener| is_at(origin, listener.addr)) {
                 self.note(Name::OriginUrl, ConfigError::OwnOrigin(name));
             }
         }

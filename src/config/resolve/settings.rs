@@ -240,16 +240,22 @@ impl Resolver<'_> {
 
     /// Returns the options of the admin listener: those of the client listener with lower limits.
     fn admin(&mut self, server: &server::Options) -> Option<Option<server::Options>> {
-        let addr = self.take(Name::AdminAddr, values::address_or_off)?;
-        Some(addr.map(|addr| server::Options {
+        let address = self.take(Name::AdminAddr, values::listen_address_or_off)?;
+        Some(address.map(|(addr, socket)| server::Options {
             addr,
-            socket: None,
             connections_max: ADMIN_CONNECTIONS_MAX,
             connections_per_address_max: None,
             tls: None,
             proxied: None,
             request_ids: None,
-            when_full: server::WhenFull::CloseSilent { per_address: ADMIN_CONNECTIONS_PER_ADDRESS_MAX },
+            when_full: server::WhenFull::CloseSilent {
+                // All operators of a unix socket have one address.
+                per_address: match &socket {
+                    Some(_) => ADMIN_CONNECTIONS_MAX,
+                    None => ADMIN_CONNECTIONS_PER_ADDRESS_MAX,
+                },
+            },
+            socket,
             body_timeout: server.body_timeout.min(ADMIN_READ_TIMEOUT),
             ..server.clone()
         }))

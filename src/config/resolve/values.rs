@@ -58,12 +58,14 @@ pub(in crate::config) fn address(text: &str) -> Result<SocketAddr, ConfigError> 
     text.parse().map_err(|_| ConfigError::Address)
 }
 
-/// Reads an IP address and a port, or `off`.
-pub(in crate::config) fn address_or_off(text: &str) -> Result<Option<SocketAddr>, ConfigError> {
-    if text == "off" { Ok(None) } else { address(text).map(Some) }
+/// Reads the address of a listener, or `off`.
+pub(in crate::config) fn listen_address_or_off(
+    text: &str,
+) -> Result<Option<(SocketAddr, Option<SocketOptions>)>, ConfigError> {
+    if text == "off" { Ok(None) } else { listen_address(text).map(Some) }
 }
 
-/// Reads the address for clients: an IP address with a port, or `unix:` and the path of a socket,
+/// Reads the address of a listener: an IP address with a port, or `unix:` and the path of a socket,
 /// optionally with `?mode=` and the octal permissions. Connections of a socket have the loopback
 /// address.
 pub(in crate::config) fn listen_address(
@@ -347,8 +349,8 @@ mod tests {
         ] {
             assert_eq!(address(text), Err(ConfigError::Address), "{text}");
         }
-        assert_eq!(address_or_off("off"), Ok(None));
-        assert_eq!(address_or_off("OFF"), Err(ConfigError::Address));
+        assert_eq!(listen_address_or_off("off"), Ok(None));
+        assert_eq!(listen_address_or_off("OFF"), Err(ConfigError::Address));
     }
 
     #[test]

@@ -55,9 +55,18 @@ fn each_kind_of_error_has_its_text() {
         (
             "admin_addr",
             "127.0.0.1:8000",
-            "is also the address of listen_addr; use another port for one of them",
+            "is also the address of listen_addr; use another port or socket for one of them",
         ),
-        ("admin_addr", "[::]:8000", "is also the address of listen_addr; use another port for one of them"),
+        (
+            "admin_addr",
+            "unix:admin.sock",
+            "is not `unix:` with an absolute path of at most 92 bytes; use `unix:/run/cachewarp/api.sock`",
+        ),
+        (
+            "admin_addr",
+            "[::]:8000",
+            "is also the address of listen_addr; use another port or socket for one of them",
+        ),
         (
             "origin_url",
             "http://localhost:8000",

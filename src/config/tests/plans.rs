@@ -191,7 +191,7 @@ fn admin_commands_use_the_listener_of_the_settings() {
         panic!("no purge")
     };
     let (client, order) = *run;
-    assert_eq!(client.authority, "127.0.0.1:9");
+    assert_eq!(client.listener.authority, "127.0.0.1:9");
     assert!(client.token.is_some_and(|token| token.is(b"sesame")));
     assert!(matches!(order, probe::AdminCommand::Purge(order) if order.contains("\"all\":true")));
     let CliCommand::Top(_, output) = command(&["top", "--once"]) else { panic!("no top") };

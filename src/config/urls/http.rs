@@ -95,7 +95,7 @@ fn probed(url: &Url, path: String, ca_file: Option<&str>) -> Result<probe::Probe
             return Err(SettingUrlError::Scheme { given: other.to_owned(), known: "http, https" });
         }
     };
-    Ok(probe::ProbeTarget { authority: authority(url, port)?, path, tls })
+    Ok(probe::ProbeTarget { authority: authority(url, port)?, socket: None, path, tls })
 }
 
 /// Reads the URL of a collector, or `off`.
