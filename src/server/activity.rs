@@ -48,8 +48,30 @@ pub(super) struct ConnectionActivity {
     starved: AtomicBool,
     /// True once the connection carries another protocol than HTTP.
     tunnel: AtomicBool,
+    /// Number of requests in flight over HTTP/2 whose response the handler has returned.
+    answered: AtomicU64,
+    /// Whether a listener that is full may close the connection.
+    closing: ConnectionClosing,
     answers: AnswerHolds,
     interims: InterimQueue,
+}
+
+/// Whether the server may close a connection for a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ConnectionClosing {
+    /// Never.
+    Never,
+    /// Once the listener is full and the connection awaits its client.
+    WhenFull,
+}
+
+/// Whether the content of all requests of an HTTP/2 connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReceivedContent {
+    /// All of it.
+    Whole,
+    /// A request lacks the rest.
+    Partial,
 }
 
 /// The event that the server awaits from the client.
@@ -85,6 +107,23 @@ pub(super) enum HeadReading {
     No,
 }
 
+/// A response over HTTP/2 that the handler has returned, until it is finished or dropped.
+pub(super) struct StreamAnswer(Arc<ConnectionActivity>);
+
+impl StreamAnswer {
+    /// Counts the response as one that is left to its client.
+    pub(super) fn begin(activity: &Arc<ConnectionActivity>) -> Self {
+        activity.answered.store(activity.answered.load(Relaxed) + 1, Relaxed);
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for StreamAnswer {
+    fn drop(&mut self) {
+        self.0.answered.store(self.0.answered.load(Relaxed).saturating_sub(1), Relaxed);
+    }
+}
+
 impl CutReader for ConnectionActivity {
     fn cut(&self) {
         self.answers.cut();
@@ -100,9 +139,17 @@ impl InterimWriter for ConnectionActivity {
 }
 
 impl ConnectionActivity {
-    /// Creates the state of a connection without any events.
+    /// Creates the state of a connection that is never closed for another.
+    #[cfg(test)]
     pub(super) fn new() -> Self {
+        Self::with(ConnectionClosing::Never)
+    }
+
+    /// Creates the state of a connection without any events.
+    pub(super) fn with(closing: ConnectionClosing) -> Self {
         Self {
+            closing,
+            answered: AtomicU64::new(0),
             inbound: AtomicU8::new(NextBytes::Between as u8),
             vouched: AtomicU64::new(0),
             requests: AtomicU64::new(0),
@@ -137,6 +184,20 @@ impl ConnectionActivity {
     /// Records that hyper asked for bytes and the client had sent none.
     pub(super) fn starves(&self) {
         self.starved.store(true, Relaxed);
+    }
+
+    /// Returns whether a listener that is full may close the connection.
+    pub(super) fn closing(&self) -> ConnectionClosing {
+        self.closing
+    }
+
+    /// Records whether requests of an HTTP/2 connection lack content.
+    pub(super) fn received_content(&self, content: ReceivedContent) {
+        let inbound = match content {
+            ReceivedContent::Whole => NextBytes::Between,
+            ReceivedContent::Partial => NextBytes::Body,
+        };
+        self.inbound.store(inbound as u8, Relaxed);
     }
 
     /// Confirms every head: HTTP/2 frames are unambiguous.
@@ -291,10 +352,13 @@ impl ConnectionActivity {
     }
 
     /// Returns whether work under way needs the client: the rest of a request's body is missing, or
-    /// the socket takes no more of a response.
+    /// the socket takes no more of a response, or only responses are left which the client of an
+    /// HTTP/2 connection has to read.
     pub(super) fn is_stalled(&self) -> bool {
-        let lacks_body = self.in_flight.load(Relaxed) > 0 && self.inbound() == NextBytes::Body;
-        lacks_body || self.writing.load(Relaxed)
+        let in_flight = self.in_flight.load(Relaxed);
+        let lacks_body = in_flight > 0 && self.inbound() == NextBytes::Body;
+        let is_unread = in_flight > 0 && self.answered.load(Relaxed) == in_flight;
+        lacks_body || is_unread || self.writing.load(Relaxed)
     }
 
     /// Returns whether the client's time limit restarted since the last call.

@@ -23,9 +23,10 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::activity::ConnectionActivity;
+use super::activity::{ConnectionActivity, ConnectionClosing};
 use super::framing::{ByteRepair, FramingError, RequestFraming};
 use super::metrics::ConnectionGuard;
+use super::received_frames::ReceivedFrames;
 use super::sent_frames::SentFrames;
 use crate::limits::CLIENT_GATHERED_BYTES_MAX;
 
@@ -56,6 +57,8 @@ pub(super) struct WatchedSocket<S> {
     sent_frames: Option<SentFrames>,
     /// The address of the task that the queue of interim responses wakes.
     interim_task: usize,
+    /// The received frames of HTTP/2, on a listener that closes stalled connections.
+    received_frames: Option<ReceivedFrames>,
     activity: Arc<ConnectionActivity>,
     guard: ConnectionGuard,
 }
@@ -81,7 +84,9 @@ impl<S> WatchedSocket<S> {
     ) -> Self {
         activity.vouch_for_all();
         let sent_frames = Some(SentFrames::default());
-        Self { sent_frames, ..Self::begun(stream, replay, activity, guard) }
+        let is_closed = activity.closing() == ConnectionClosing::WhenFull;
+        let received_frames = is_closed.then(ReceivedFrames::default);
+        Self { sent_frames, received_frames, ..Self::begun(stream, replay, activity, guard) }
     }
 
     fn begun(stream: S, replay: Bytes, activity: Arc<ConnectionActivity>, guard: ConnectionGuard) -> Self {
@@ -95,6 +100,7 @@ impl<S> WatchedSocket<S> {
             framing: None,
             sent_frames: None,
             interim_task: 0,
+            received_frames: None,
             activity,
             guard,
         }
@@ -106,6 +112,9 @@ impl<S> WatchedSocket<S> {
     /// Fails if the body of a request that hyper already has is malformed. A request that hyper
     /// does not have yet loses its confirmation.
     fn observe(&mut self, bytes: &[u8]) -> io::Result<Option<ByteRepair>> {
+        if let Some(frames) = &mut self.received_frames {
+            self.activity.received_content(frames.read(bytes));
+        }
         if self.activity.is_tunnel() {
             self.framing = None;
         }

@@ -33,6 +33,7 @@ mod panics;
 mod parking;
 mod proxied;
 pub mod proxy_header;
+mod received_frames;
 mod sent_frames;
 mod serve;
 mod service;

@@ -18,7 +18,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::accepting::{AcceptedSocket, ClientListener, IdleSocket};
-use super::activity::ConnectionActivity;
+use super::activity::{ConnectionActivity, ConnectionClosing};
 use super::connection::{self, WorkerContext};
 use super::drain::Shutdown;
 use super::handshake::Handshakes;
@@ -62,9 +62,9 @@ pub async fn serve<H: Handler>(
 ) -> io::Result<DrainOutcome> {
     let (listener, addresses, tls) = listener.into_tokio()?;
     // A listener that closes silent connections accepts one more, to know its address.
-    let spare = match options.when_full {
-        WhenFull::Wait => 0,
-        WhenFull::CloseSilent { .. } => 1,
+    let (spare, closing) = match options.when_full {
+        WhenFull::Wait => (0, ConnectionClosing::Never),
+        WhenFull::CloseSilent { .. } => (1, ConnectionClosing::WhenFull),
     };
     let connections_max = u32::try_from(options.connections_max + spare).unwrap_or(u32::MAX);
     let mut silent = SilentConnections::default();
@@ -104,7 +104,7 @@ pub async fn serve<H: Handler>(
             worker.metrics.refused(ConnectionRefusal::PerAddressLimit);
             continue;
         }
-        let activity = Arc::new(ConnectionActivity::new());
+        let activity = Arc::new(ConnectionActivity::with(closing));
         if let Some(connection) = admit(&worker, &addresses, stream, addr, permit, Arc::clone(&activity)) {
             let task = tasks.spawn_local(connection);
             if options.when_full != WhenFull::Wait {
@@ -113,7 +113,7 @@ pub async fn serve<H: Handler>(
         }
     }
     for (stream, addr, permit) in accept_queued(listener.into_std()?, options.backlog, &permits) {
-        let activity = Arc::new(ConnectionActivity::new());
+        let activity = Arc::new(ConnectionActivity::with(closing));
         if let Some(connection) = admit(&worker, &addresses, stream, addr, permit, activity) {
             tasks.spawn_local(connection);
         }

@@ -19,7 +19,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::activity::ConnectionActivity;
+use super::activity::{ConnectionActivity, StreamAnswer};
 use super::drain::Shutdown;
 use super::head_refusal::refuse;
 use super::metrics::{ConnectionRefusal, HttpProtocol, Metrics};
@@ -131,6 +131,7 @@ impl<H: Handler> ConnectionExchange<H> {
         let in_flight = InFlightRequest {
             exchange: Rc::clone(self),
             stream,
+            answer: None,
             has_content: request.method() != Method::HEAD,
             logged,
             span,
@@ -199,6 +200,8 @@ fn without_content<H: Handler>(response: Response<H::Body>, in_flight: InFlightR
 pub(super) struct InFlightRequest<H> {
     exchange: Rc<ConnectionExchange<H>>,
     stream: Option<StreamNumber>,
+    /// The response of an HTTP/2 stream, once the handler has returned it.
+    answer: Option<StreamAnswer>,
     /// Whether the response may have content: not the one to a `HEAD`.
     has_content: bool,
     /// The line of the access log, which ends with the request.
@@ -217,6 +220,7 @@ impl<H: Handler> InFlightRequest<H> {
             Ok(mut response) => {
                 self.head(response.status());
                 self.identify(response.headers_mut());
+                self.answer = self.stream.map(|_| StreamAnswer::begin(&self.exchange.activity));
                 // RFC 9112 §9.6: the last response of a connection says `close`. HTTP/2 has GOAWAY.
                 let exchange = &*self.exchange;
                 let is_last =

@@ -2,9 +2,10 @@
 //!
 //! A connection is silent while the server awaits its client: the first byte, the rest of a head,
 //! or the next request. It is stalled while a request in flight needs its client: the rest of the
-//! body, or the reading of the response. If the listener is full, a new connection ends the longest
-//! open one that is silent, else the longest open one that is stalled, so such clients keep no
-//! other client out. A connection on whose request the server works stays.
+//! body, or the reading of the response (over HTTP/2: of all responses that are left). If the
+//! listener is full, a new connection ends the longest open one that is silent, else the longest
+//! open one that is stalled, so such clients keep no other client out. A connection on whose
+//! request the server works stays.
 
 use std::sync::Arc;
 

@@ -4,9 +4,16 @@
 use std::net::TcpStream;
 
 use crate::harness::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, Http2, PING, RST_STREAM, block, status,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, Http2, PING, RST_STREAM, SETTINGS, block,
+    status,
 };
 use crate::harness::{Answer, Client, Gate, Origin, Proxy, Then, client, until};
+
+/// A cause of a stall, and the frames that lead to it.
+type StalledClient<'a> = (&'a str, &'a dyn Fn(&mut Http2));
+
+/// The connections of one address that the admin listener allows.
+const ADMIN_CONNECTIONS_PER_ADDRESS: usize = 32;
 
 fn refusals(proxy: &Proxy, reason: &str) -> f64 {
     proxy.metric(&format!("cachewarp_requests_refused_total{{reason=\"{reason}\"}}"))
@@ -471,6 +478,59 @@ fn bodies_that_never_come_do_not_keep_operators_out() {
     let mut operator = Client::connect(addr);
     operator.send(format!("{head}Content-Length: 12\r\n\r\n{{\"all\":true}}"));
     assert_eq!(operator.response().status, 200);
+}
+
+/// Each of the stalled connections would keep its place until its time is over.
+#[test]
+fn stalled_http2_connections_do_not_keep_operators_out() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let addr = proxy.admin_addr();
+    let json = ("content-type", "application/json");
+    let request = |method, path| {
+        let head = [(":method", method), (":scheme", "http"), (":authority", "localhost"), (":path", path)];
+        block(&head.into_iter().chain([json]).collect::<Vec<_>>())
+    };
+    let (purge, metrics) = (request("POST", "/purge"), request("GET", "/metrics"));
+    let no_content = |client: &mut Http2| {
+        client.send(HEADERS, END_HEADERS, 1, &purge).unwrap();
+        client.send(DATA, 0, 1, b"{").unwrap();
+        // The answer shows that the server has the frames before.
+        client.send(PING, 0, 0, &[0; 8]).unwrap();
+        while client.next().unwrap().kind != PING {}
+    };
+    let no_window = |client: &mut Http2| {
+        client.send(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]).unwrap();
+        client.send(HEADERS, END_STREAM | END_HEADERS, 1, &metrics).unwrap();
+        while client.next().unwrap().kind != HEADERS {}
+    };
+    let half_head = |client: &mut Http2| client.send(HEADERS, END_STREAM, 1, &metrics).unwrap();
+    let stalls: [StalledClient; 3] = [("content", &no_content), ("window", &no_window), ("head", &half_head)];
+    let half_prefaces: Vec<_> = (0..ADMIN_CONNECTIONS_PER_ADDRESS)
+        .map(|_| {
+            let mut stream = TcpStream::connect(addr).unwrap();
+            std::io::Write::write_all(&mut stream, b"PRI * HTTP/2.0\r\n\r\nS").unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(client::get(addr, "/health").status, 200);
+    drop(half_prefaces);
+    for (stall, begin) in stalls {
+        let stalled: Vec<_> = (0..ADMIN_CONNECTIONS_PER_ADDRESS)
+            .map(|_| {
+                let mut client = Http2::connect(addr);
+                begin(&mut client);
+                client
+            })
+            .collect();
+        assert_eq!(client::get(addr, "/health").status, 200, "{stall}");
+        let mut operator = Http2::connect(addr);
+        operator.send(HEADERS, END_HEADERS, 1, &purge).unwrap();
+        operator.send(DATA, END_STREAM, 1, br#"{"all":true}"#).unwrap();
+        let answer = std::iter::from_fn(|| operator.next()).find(|frame| frame.kind == HEADERS);
+        assert_eq!(answer.map(|frame| status(&frame.payload)), Some(200), "{stall}");
+        drop(stalled);
+    }
 }
 
 #[test]
