@@ -218,6 +218,30 @@ mod tests {
     }
 
     #[test]
+    fn the_default_port_may_be_absent_or_explicit() {
+        let origin = |scheme, authority: &str| OriginBase {
+            scheme,
+            authority: Authority::parse(scheme, authority.as_bytes()).unwrap(),
+            path: String::new(),
+        };
+        let target = Target::of_url("https://api.test/a").unwrap();
+        let rewritten = |origin: &OriginBase, url: &str| rewritten_url(url, origin, &target);
+        for (scheme, name, port) in [(Scheme::Http, "http", 80), (Scheme::Https, "https", 443)] {
+            for authority in ["origin.test".to_owned(), format!("origin.test:{port}")] {
+                let origin = origin(scheme, &authority);
+                for url in [format!("{name}://origin.test/b"), format!("{name}://origin.test:{port}/b")] {
+                    assert_eq!(rewritten(&origin, &url).as_deref(), Some("https://api.test/b"), "{url}");
+                }
+                for url in ["//origin.test/b".to_owned(), format!("//origin.test:{port}/b")] {
+                    assert_eq!(rewritten(&origin, &url).as_deref(), Some("//api.test/b"), "{url}");
+                }
+                let other = format!("{name}://origin.test:8080/b");
+                assert_eq!(rewritten(&origin, &other), None, "{authority}");
+            }
+        }
+    }
+
+    #[test]
     fn other_links_stay() {
         for (base, name, line) in [
             ("", LOCATION, "/b"),

@@ -286,8 +286,11 @@ fn an_invalid_large_body_is_checked_apart_and_remembered() {
     }
     let large = format!("[\"{}\"]", "x".repeat(900 << 10));
     origin.answer("/large", Answer::json(&large));
+    let checks = |kind: &str| proxy.metric(&format!("cachewarp_json_checks_total{{kind=\"{kind}\"}}"));
+    let (apart, at_once) = (checks("apart"), checks("at-once"));
     assert_eq!(proxy.get("/large").text(), large);
     proxy.await_metric("cachewarp_memory_entries", 1.0);
+    assert_eq!((checks("apart"), checks("at-once")), (apart + 1.0, at_once), "no worker checks a large body");
     assert!(proxy.get("/large").cache_status().contains("hit"));
 }
 
