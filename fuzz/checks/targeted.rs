@@ -23,10 +23,16 @@ pub(crate) fn targeted(data: &[u8]) {
     let with = |name: &'static str, others: &[(&'static str, &[u8])]| -> HeaderMap {
         head(others.iter().copied().chain(lines(data).map(|line| (name, line))))
     };
+    let nothing = Directives { source: DirectiveSource::Targeted, ..Directives::default() };
     let alone = Directives::of(&with(CDN, &[]));
     let strict = Directives::of(&with(CDN, &[(ALL, b"no-store, private, max-age=1")]));
     let loose = Directives::of(&with(CDN, &[(ALL, b"public, max-age=99")]));
     match alone.source {
+        // A field without a known directive may be a mistake: prohibitions beside it hold.
+        DirectiveSource::Targeted if alone == nothing => {
+            let prohibited = Directives { no_store: true, private: DirectiveScope::Whole, ..nothing };
+            assert_eq!((strict, loose), (prohibited, nothing));
+        }
         DirectiveSource::Targeted => {
             assert_eq!((strict, loose), (alone, alone), "Cache-Control has an effect")
         }

@@ -345,8 +345,8 @@ impl Party {
     /// Puts the entry of one key under another key of the same namespace, or damages an entry.
     ///
     /// Without keys, it leaves the key generations as they are, those of tombstones too. A party
-    /// that removes one lets Redis store a fetch from before the purge, and SECURITY.md promises nothing
-    /// against such a party. With keys, the node that purged remembers it.
+    /// that removes one lets Redis store a fetch from before the purge, and SECURITY.md promises
+    /// nothing against such a party. With keys, the node that purged remembers it.
     fn forge(&self, dice: &mut fastrand::Rng) {
         const SCRIPT: &str = r"
             local entry = ':' .. string.rep('%x', 32) .. '$'

@@ -70,7 +70,7 @@ const VERBS: &str = "\
     report require reserve reset resolve respect restore resume retire retry satisfy return reuse \
     revert reword rework rewrite rotate round run sample save say scale scan seal seed select \
     send separate serve set share shed shorten show shrink sign simplify simulate skip \
-    snapshot sort speed spell split spread stamp standardise start state stop store straighten \
+    snapshot sort speed spell spare split spread stamp standardise start state stop store straighten \
     stream strip supply support suppress survive swap switch take teach tell test throttle \
     tidy time tolerate touch trace track treat trim truncate trust try tune turn unify unpin \
     update use validate verify wait wake warn widen wire withdraw withhold word wrap write \

@@ -42,8 +42,8 @@ impl Directives {
 
     /// Returns the directives of a response from the origin. A `private` that names only fields
     /// which the response does not have counts for the whole response: the argument may be a
-    /// mistake (`private=true`, `private='x-user'`). `Set-Cookie` is never one, because origins name
-    /// it in every response.
+    /// mistake (`private=true`, `private='x-user'`). `Set-Cookie` is never one, because origins
+    /// name it in every response.
     pub(in crate::policy) fn on_arrival(response: &HeaderMap) -> Self {
         let directives = Self::of(response);
         if directives.private == DirectiveScope::Fields && !names_a_field(response, "private") {

@@ -213,7 +213,8 @@ fn an_updated_head_passes_the_gate_again() {
     }
 }
 
-/// A stored head lacks the fields that its `private` names, so the same list in a 304 is no mistake.
+/// A stored head lacks the fields that its `private` names, so the same list in a 304 is no
+/// mistake.
 #[test]
 fn a_new_private_in_a_304_names_fields_of_the_response() {
     for (before, after, want) in [
