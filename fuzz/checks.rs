@@ -18,6 +18,8 @@ mod greeting;
 mod heads;
 #[path = "checks/location.rs"]
 mod location;
+#[path = "checks/origin_responses.rs"]
+mod origin_responses;
 #[path = "checks/proxy_headers.rs"]
 mod proxy_headers;
 #[path = "checks/purges.rs"]
@@ -58,6 +60,7 @@ pub(crate) use fleet::fleet_words;
 pub(crate) use framing::{answer_framing, framing};
 pub(crate) use greeting::handshake;
 pub(crate) use location::location;
+pub(crate) use origin_responses::origin_response;
 pub(crate) use proxy_headers::proxy_header;
 pub(crate) use purges::purge;
 pub(crate) use queries::query_form;
@@ -109,6 +112,7 @@ pub(crate) const CHECKS: &[FuzzCheck] = &[
     ("key_file", key_file),
     ("location", location),
     ("metrics_accept", metrics_accept),
+    ("origin_response", origin_response),
     ("outbound", outbound),
     ("pipeline", pipeline),
     ("proxy_header", proxy_header),

@@ -63,6 +63,7 @@ targets! {
     key_file
     location
     metrics_accept
+    origin_response
     outbound
     pipeline
     proxy_header

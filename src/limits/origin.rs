@@ -11,11 +11,20 @@ pub const ORIGIN_HEAD_FIELDS_MAX: usize = 256;
 /// The most interim responses (1xx) before one response of the origin.
 pub const ORIGIN_INTERIMS_MAX: usize = 64;
 /// The most bytes that the origin may send between a request and the end of its response head: the
-/// head, the interim responses, and the bytes that hyper reads ahead.
+/// head, the interim responses, and the beginning of the body.
 pub const ORIGIN_HEAD_PHASE_BYTES_MAX: u64 = 512 * 1024;
 /// Time for which content waits for `100 Continue` of the origin. Then it is sent without (RFC 9110
 /// §10.1.1).
 pub const ORIGIN_CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes of the chunk extensions of one response body.
+pub const ORIGIN_CHUNK_EXTENSION_BYTES_MAX: usize = 16 * KIB;
+/// Room for the first read of a response.
+pub const ORIGIN_READ_BYTES_MIN: usize = 8 * KIB;
+/// Room for a read of a response that fills its room.
+pub const ORIGIN_READ_BYTES_MAX: usize = 64 * KIB;
+/// Bytes of a piece of a request body that is copied behind the bytes in front of it, so that one
+/// write takes both.
+pub const ORIGIN_COPIED_BYTES_MAX: usize = 4 * KIB;
 /// The smallest bound that hyper accepts for its read buffer.
 pub const HYPER_BUFFER_BYTES_MIN: usize = 8 * KIB;
 /// Addresses of the origin's name that are used.

@@ -4,31 +4,30 @@
 //! timed out or dropped, it closes the connection. The body ends only if it is complete by its
 //! framing: anything else is an error.
 
-use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Version;
-use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body::{Frame, SizeHint};
 
 use super::connection::OriginConnection;
+use super::http1::BodyReadFailure;
 use super::idle::IdleDeadline;
 use super::limiter::{OriginPermit, TunnelPermit};
 use super::metrics::ExchangeTally;
 use super::pool::OriginPool;
+use super::tunnel::OriginTunnel;
 use super::upload::UploadTracker;
 use crate::origin::error::FetchError;
 use crate::origin::framing::BodyFraming;
 
-/// Content of one response as a stream. It drops the trailers.
+/// Content of one response as a stream. It drops the trailers: the decisions about the response did
+/// not know them (CVE-2024-35161).
 ///
-/// A reader that does not poll applies back-pressure to the origin: hyper reads ahead at most
-/// [`crate::limits::ORIGIN_HEAD_BYTES_MAX`] and one piece of that size, beside the kernel's
-/// buffers. The idle deadline runs only while the reader waits.
+/// A reader that does not poll applies back-pressure to the origin: nothing is read ahead, beside
+/// the kernel's buffers. The idle deadline runs only while the reader waits.
 ///
 /// Dropping the body before its end closes the connection.
 #[must_use = "a body that is not read closes its connection"]
@@ -36,7 +35,6 @@ pub struct OriginBody(Box<BodyState>);
 
 /// State of a body. Boxed, because it is large and moves often.
 struct BodyState {
-    incoming: Incoming,
     framing: BodyFraming,
     /// Time from the request to the response head.
     head_time: Duration,
@@ -47,8 +45,10 @@ struct BodyState {
     error: Option<FetchError>,
     /// Present until the body has ended or failed.
     exchange: Option<ExchangeGuard>,
-    /// Permit of the tunnel that follows a 101.
-    _tunnel: Option<TunnelPermit>,
+    /// Tunnel that follows a 101, until its owner takes it.
+    tunnel: Option<OriginTunnel>,
+    /// Permit of that tunnel.
+    _tunnel_permit: Option<TunnelPermit>,
 }
 
 /// Resources held until both directions are complete.
@@ -64,23 +64,23 @@ pub(super) struct ExchangeGuard {
 
 impl OriginBody {
     pub(super) fn new(
-        incoming: Incoming,
         framing: BodyFraming,
         head_time: Duration,
         exchange: ExchangeGuard,
         timeout: Duration,
     ) -> Self {
+        let is_complete = exchange.connection.is_complete();
         let mut state = Box::new(BodyState {
-            incoming,
             framing,
             head_time,
             received: 0,
             idle: IdleDeadline::new(timeout),
             error: None,
             exchange: Some(exchange),
-            _tunnel: None,
+            tunnel: None,
+            _tunnel_permit: None,
         });
-        if state.incoming.is_end_stream() {
+        if is_complete {
             state.complete();
         }
         Self(state)
@@ -93,19 +93,22 @@ impl OriginBody {
 
     /// Creates the body of a 101, whose connection no longer carries HTTP. It holds the permit of
     /// the tunnel, so its owner keeps it until the tunnel ends.
-    pub(super) fn switched(incoming: Incoming, tunnel: TunnelPermit) -> Self {
-        let idle = IdleDeadline::new(Duration::ZERO);
-        let (framing, head_time) = (BodyFraming::None, Duration::ZERO);
+    pub(super) fn switched(tunnel: OriginTunnel, permit: TunnelPermit) -> Self {
         Self(Box::new(BodyState {
-            incoming,
-            framing,
-            head_time,
+            framing: BodyFraming::None,
+            head_time: Duration::ZERO,
             received: 0,
-            idle,
+            idle: IdleDeadline::new(Duration::ZERO),
             error: None,
             exchange: None,
-            _tunnel: Some(tunnel),
+            tunnel: Some(tunnel),
+            _tunnel_permit: Some(permit),
         }))
+    }
+
+    /// Takes the tunnel of a 101. The body still holds the permit of the tunnel.
+    pub fn take_tunnel(&mut self) -> Option<OriginTunnel> {
+        self.0.tunnel.take()
     }
 
     /// Returns the framing of this body. Only a framing that proves the body complete allows
@@ -121,17 +124,6 @@ impl OriginBody {
 }
 
 impl BodyState {
-    /// Polls for the next frame, including one that the connection reads in this call.
-    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
-        // hyper must know that a reader waits before the connection is polled.
-        let mut incoming = Pin::new(&mut self.incoming);
-        if let Poll::Ready(next) = incoming.as_mut().poll_frame(&mut Context::from_waker(Waker::noop())) {
-            return Poll::Ready(next);
-        }
-        exchange.connection.poll(cx, &mut |cx| incoming.as_mut().poll_frame(cx))
-    }
-
     /// Ends a complete body, and returns its connection to the pool if it is reusable.
     fn complete(&mut self) {
         let Some(exchange) = self.exchange.take() else { return };
@@ -165,8 +157,7 @@ impl ExchangeGuard {
     /// Returns whether the connection can carry another exchange.
     ///
     /// If a response is complete before its request is sent, the origin still waits for the rest of
-    /// that request. After an HTTP/1.0 response hyper uses HTTP/1.0 on the connection, and would
-    /// send a request without its chunked body.
+    /// that request. An origin that answers with HTTP/1.0 may not know the chunked coding.
     fn is_reusable(&self, framing: BodyFraming) -> bool {
         self.upload.is_sent() && self.version == Version::HTTP_11 && framing.proves_whole()
     }
@@ -184,38 +175,26 @@ impl http_body::Body for OriginBody {
         if this.exchange.is_none() {
             return Poll::Ready(this.error.take().map(Err));
         }
-        loop {
-            let Poll::Ready(next) = this.poll_incoming(cx) else {
-                ready!(this.idle.poll_elapsed(cx));
-                return this.fail(cx, FetchError::BodyTimeout);
-            };
-            this.idle.end_wait();
-            match next.map(|frame| frame.map(Frame::into_data)) {
-                Some(Ok(Ok(data))) => {
-                    this.received = this.received.saturating_add(data.len() as u64);
-                    if this.incoming.is_end_stream() {
-                        this.complete();
-                    }
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-                // Trailers are dropped: the decisions about this response did not know them
-                // (CVE-2024-35161).
-                Some(Ok(Err(_))) => {}
-                Some(Err(error)) => {
-                    let error = if is_malformed(&error) {
-                        FetchError::BadBody(Arc::new(error))
-                    } else {
-                        this.cut_error()
-                    };
-                    return this.fail(cx, error);
-                }
-                None if this.framing.length().is_some_and(|want| want != this.received) => {
-                    return this.fail(cx, this.cut_error());
-                }
-                None => {
+        let Some(exchange) = &mut this.exchange else { return Poll::Ready(None) };
+        let Poll::Ready(next) = exchange.connection.poll_data(cx) else {
+            ready!(this.idle.poll_elapsed(cx));
+            return this.fail(cx, FetchError::BodyTimeout);
+        };
+        let is_complete = exchange.connection.is_complete();
+        this.idle.end_wait();
+        match next {
+            Some(Ok(data)) => {
+                this.received = this.received.saturating_add(data.len() as u64);
+                if is_complete {
                     this.complete();
-                    return Poll::Ready(None);
                 }
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Some(Err(BodyReadFailure::Malformed(error))) => this.fail(cx, FetchError::BadBody(error)),
+            Some(Err(BodyReadFailure::Cut)) => this.fail(cx, this.cut_error()),
+            None => {
+                this.complete();
+                Poll::Ready(None)
             }
         }
     }
@@ -225,13 +204,9 @@ impl http_body::Body for OriginBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.incoming.size_hint()
+        let BodyState { framing, received, .. } = &*self.0;
+        framing
+            .length()
+            .map_or_else(SizeHint::default, |length| SizeHint::with_exact(length.saturating_sub(*received)))
     }
-}
-
-/// Returns whether the body is malformed, and not only truncated.
-fn is_malformed(error: &hyper::Error) -> bool {
-    std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>()).is_some_and(
-        |source| matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput),
-    )
 }

@@ -1,7 +1,7 @@
 //! Client of the origin: sends a request, returns the response head and a body.
 //!
-//! The client repeats a request only if that is as safe as sending it once: if hyper returns the
-//! request unwritten, or (RFC 9110 §9.2.2) if the method is idempotent, the proxy has the whole
+//! The client repeats a request only if that is as safe as sending it once: if no byte of it
+//! was written, or (RFC 9110 §9.2.2) if the method is idempotent, the proxy has the whole
 //! body, if any, and a reused connection closed before the first byte of a response. The origin
 //! then probably closed the idle connection while the client was sending. The client repeats once,
 //! on a new connection, and to another address if the origin has one. A failed connect writes
@@ -20,7 +20,7 @@ use super::body::ExchangeGuard;
 use super::connection::OriginConnection;
 use super::ejection::AddressFailure;
 use super::exchange::{
-    ExchangeDeadlines, ExchangeError, ExchangeTerms, OriginResponse, exchange, set_framing,
+    ExchangeDeadlines, ExchangeError, ExchangeTerms, OriginResponse, ResponseLink, exchange, set_framing,
 };
 use super::limiter::{OriginLimiter, OriginPermit};
 use super::metrics::{ConnectionChoice, ExchangeTally, Metrics};
@@ -70,7 +70,7 @@ impl OriginClient {
     /// head, as [`OutboundHeads::head`] does; a second attempt calls it again.
     ///
     /// The response head has no field of the connection, except `Connection` and `Upgrade` of a
-    /// 101, whose tunnel [`hyper::upgrade::on`] returns at once.
+    /// 101, whose tunnel [`OriginBody::take_tunnel`] returns.
     ///
     /// Needs a `LocalSet`. Cancel safe: dropping the future closes the connection.
     pub async fn send(
@@ -214,18 +214,21 @@ impl OriginClient {
         tally: ExchangeTally,
         permit: OriginPermit,
     ) -> Result<Response<OriginBody>, FetchError> {
-        let OriginResponse { head, incoming, framing, connection, upload, head_received } = *response;
-        let Some(connection) = connection else {
-            return match permit.into_tunnel() {
-                Ok(tunnel) => {
-                    tally.switched();
-                    Ok(Response::from_parts(head, OriginBody::switched(incoming, tunnel)))
-                }
-                Err(error) => {
-                    tally.failed(&error);
-                    Err(error)
-                }
-            };
+        let OriginResponse { head, framing, link, upload, head_received } = *response;
+        let connection = match link {
+            ResponseLink::Http(connection) => connection,
+            ResponseLink::Tunnel(tunnel) => {
+                return match permit.into_tunnel() {
+                    Ok(permit) => {
+                        tally.switched();
+                        Ok(Response::from_parts(head, OriginBody::switched(tunnel, permit)))
+                    }
+                    Err(error) => {
+                        tally.failed(&error);
+                        Err(error)
+                    }
+                };
+            }
         };
         let exchanged = ExchangeGuard {
             connection,
@@ -236,7 +239,7 @@ impl OriginClient {
             permit,
         };
         let took = head_received.saturating_duration_since(started);
-        Ok(Response::from_parts(head, OriginBody::new(incoming, framing, took, exchanged, deadlines.body)))
+        Ok(Response::from_parts(head, OriginBody::new(framing, took, exchanged, deadlines.body)))
     }
 }
 

@@ -70,7 +70,7 @@ pub enum FetchError {
     HeadTooLarge,
     /// The head is not HTTP.
     #[error("the response head is malformed")]
-    BadHead(#[source] Arc<hyper::Error>),
+    BadHead(#[source] HeadError),
     /// The head frames the body twice, or with a transfer coding that this proxy does not decode.
     #[error("the response head does not frame its body unambiguously")]
     AmbiguousFraming,
@@ -87,10 +87,44 @@ pub enum FetchError {
     },
     /// The chunked coding of the body is invalid.
     #[error("the response body is malformed")]
-    BadBody(#[source] Arc<hyper::Error>),
+    BadBody(#[source] ChunkError),
     /// The origin paused too long in the body.
     #[error("the origin stopped sending the response body")]
     BodyTimeout,
+}
+
+/// The reason why the bytes are no head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    /// The head, or the number of its fields, exceeds its limit.
+    #[error("it is too large")]
+    TooLarge,
+    /// The bytes are no status line, or no header fields.
+    #[error("{0}")]
+    Syntax(httparse::Error),
+    /// The status is none that HTTP defines a class for.
+    #[error("invalid status")]
+    Status,
+    /// A field has a name or value that no recipient may use.
+    #[error("invalid header field")]
+    Field,
+}
+
+/// The reason why a body is not chunked as its head says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChunkError {
+    /// A size is missing, is not hexadecimal, or does not fit in 64 bits.
+    #[error("invalid chunk size")]
+    Size,
+    /// The extensions of all chunks together exceed their limit, or have a line break.
+    #[error("invalid chunk extension")]
+    Extension,
+    /// A line does not end with CR and LF.
+    #[error("invalid end of a line in a chunk")]
+    LineEnd,
+    /// The trailer fields are no fields, or exceed a limit.
+    #[error("invalid trailer fields")]
+    Trailers,
 }
 
 labels! {

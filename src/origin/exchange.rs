@@ -1,16 +1,16 @@
 //! One request on one connection, up to the response head.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue, TRANSFER_ENCODING, UPGRADE};
-use http::{Method, Request, StatusCode, request, response};
-use hyper::body::Incoming;
-use tokio::time::{Instant, timeout};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, request, response};
+use tokio::time::Instant;
 
 use super::connection::OriginConnection;
+use super::http1::{HeadFailure, ResponseHead};
 use super::interims::InterimReceiver;
 use super::keep_alive;
+use super::tunnel::OriginTunnel;
 use super::upload::{UploadBody, UploadTracker};
 use crate::hop;
 use crate::origin::error::FetchError;
@@ -40,13 +40,18 @@ pub struct ExchangeTerms<'a> {
 pub(super) struct OriginResponse {
     /// Head without the connection's fields; a 101 keeps `Connection` and `Upgrade`.
     pub(super) head: response::Parts,
-    pub(super) incoming: Incoming,
     pub(super) framing: BodyFraming,
-    /// `None` after the connection became a tunnel.
-    pub(super) connection: Option<OriginConnection>,
+    pub(super) link: ResponseLink,
     pub(super) upload: UploadTracker,
     /// Time at which the head arrived.
     pub(super) head_received: Instant,
+}
+
+/// The connection of a response.
+pub(super) enum ResponseLink {
+    Http(OriginConnection),
+    /// The connection has switched protocols.
+    Tunnel(OriginTunnel),
 }
 
 /// Failure of an exchange on one connection.
@@ -76,54 +81,63 @@ pub(super) async fn exchange(
     now: Instant,
 ) -> Result<Box<OriginResponse>, ExchangeError> {
     let ExchangeTerms { deadlines, interims } = terms;
-    let Some(outgoing) = request.as_ref() else { return Err(ExchangeError::Unwritten) };
+    connection.check();
+    let Some(outgoing) = request.take_if(|_| connection.is_idle()) else {
+        return Err(ExchangeError::Unwritten);
+    };
     let method = outgoing.method().clone();
     let protocol = UpgradeProtocol::asked(&method, outgoing.headers());
     let upload = outgoing.body().begin(now);
 
     let received_before = connection.received();
     let due = || upload.origin_awaited_since() + deadlines.head;
-    let Some(response) = connection.send(request, due, interims).await else {
+    let Some(answer) = connection.send(outgoing, due, interims).await else {
         return Err(FetchError::HeadTimeout.into());
     };
-    let (mut head, incoming) = match response {
-        Ok(response) => response.into_parts(),
-        Err(mut error) => {
-            *request = error.take_message();
-            return Err(if request.is_some() {
-                ExchangeError::Unwritten
-            } else if let Some(client_error) = upload.failure() {
-                client_error.into()
-            } else if connection.exceeds_head() {
-                FetchError::HeadTooLarge.into()
-            } else if connection.received() == received_before {
-                ExchangeError::Unanswered
-            } else {
-                head_error(error.into_error()).into()
+    let ResponseHead { status, reason, version, mut headers, .. } = match answer {
+        Ok(head) => head,
+        Err(failure) => {
+            let is_unanswered = connection.received() == received_before;
+            return Err(match failure {
+                _ if let Some(client_error) = upload.failure() => client_error.into(),
+                HeadFailure::Closed if is_unanswered => ExchangeError::Unanswered,
+                HeadFailure::Closed => FetchError::CutHead.into(),
+                HeadFailure::TooLarge => FetchError::HeadTooLarge.into(),
+                HeadFailure::Malformed(error) => FetchError::BadHead(error).into(),
+                HeadFailure::Client => FetchError::ClientCut.into(),
             });
         }
     };
     let head_received = Instant::now();
 
-    if hop::lists_too_many(&head.headers) {
+    if hop::lists_too_many(&headers) {
         return Err(FetchError::HeadTooLarge.into());
     }
-    let framing = BodyFraming::from_head(&method, head.status, &mut head.headers)?;
-    let connection = if head.status == StatusCode::SWITCHING_PROTOCOLS {
+    // RFC 9112 §6.1: HTTP/1.0 has no transfer codings.
+    if version == Version::HTTP_10 && headers.contains_key(TRANSFER_ENCODING) {
+        return Err(FetchError::AmbiguousFraming.into());
+    }
+    let framing = BodyFraming::from_head(&method, status, &mut headers)?;
+    let link = if status == StatusCode::SWITCHING_PROTOCOLS {
         let protocol = protocol.ok_or(FetchError::BadSwitch)?;
-        switch_protocols(&mut head, &protocol, connection, deadlines).await?;
-        None
+        ResponseLink::Tunnel(switch_protocols(&mut headers, &protocol, connection)?)
     } else {
         if !upload.is_sent() {
             upload.refuse_unsent();
-            connection.detach();
         }
-        connection.usable_for = keep_alive::usable_for(&head.headers);
-        hop::strip(&mut head.headers);
-        Some(connection)
+        connection.detach_upload();
+        connection.expect_body(framing);
+        connection.usable_for = keep_alive::usable_for(&headers);
+        hop::strip(&mut headers);
+        ResponseLink::Http(connection)
     };
+    let (mut head, ()) = Response::new(()).into_parts();
+    (head.status, head.version, head.headers) = (status, version, headers);
+    if let Some(reason) = reason {
+        head.extensions.insert(reason);
+    }
     // Boxed, because several callers move it.
-    Ok(Box::new(OriginResponse { head, incoming, framing, connection, upload, head_received }))
+    Ok(Box::new(OriginResponse { head, framing, link, upload, head_received }))
 }
 
 /// Sets the one field that frames the body, and removes any other framing.
@@ -141,37 +155,28 @@ pub(super) fn set_framing(head: &mut request::Parts, body: &RequestBody) {
         }
         return;
     }
-    // hyper assumes that a GET has no body, unless the head frames one.
     match body.length() {
         Some(bytes) => head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes)),
         None => head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
     };
 }
 
-/// Returns the error for a connection that ended after the first byte of a response.
-fn head_error(error: hyper::Error) -> FetchError {
-    if error.is_parse_too_large() {
-        FetchError::HeadTooLarge
-    } else if error.is_parse() {
-        FetchError::BadHead(Arc::new(error))
-    } else {
-        FetchError::CutHead
-    }
-}
-
-/// Hands the connection to the tunnel, if the head switches to the requested protocol.
-async fn switch_protocols(
-    head: &mut response::Parts,
+/// Makes a tunnel of the connection, if the head switches to the requested protocol.
+fn switch_protocols(
+    headers: &mut HeaderMap,
     protocol: &UpgradeProtocol,
     connection: OriginConnection,
-    deadlines: ExchangeDeadlines,
-) -> Result<(), FetchError> {
-    if !protocol.is_granted(&head.headers) {
+) -> Result<OriginTunnel, FetchError> {
+    if !protocol.is_granted(headers) {
         return Err(FetchError::BadSwitch);
     }
-    hop::strip(&mut head.headers);
-    head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    head.headers.insert(UPGRADE, protocol.value());
-    // hyper releases the socket as soon as it has read the head, unless it still sends the request.
-    timeout(deadlines.head, connection.wait_released()).await.map_err(|_| FetchError::BadSwitch)
+    hop::strip(headers);
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, protocol.value());
+    // The rest of a request would mix with the bytes of the tunnel.
+    if connection.is_sent() {
+        connection.into_tunnel().ok_or(FetchError::BadSwitch)
+    } else {
+        Err(FetchError::BadSwitch)
+    }
 }

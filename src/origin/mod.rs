@@ -1,4 +1,4 @@
-//! Client of the upstream origin: a connection pool over hyper, its deadlines, and the request
+//! Client of the upstream origin: a connection pool, its deadlines, and the request
 //! heads that the origin receives.
 //!
 //! The pure modules decide. `outbound`, `forwarded`, `via` and `protocol` write the request head;
@@ -32,6 +32,7 @@ mod error;
 mod exchange;
 mod forwarded;
 mod framing;
+mod http1;
 mod idle;
 mod interims;
 mod keep_alive;
@@ -53,6 +54,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tunnel;
 mod tunnel_counts;
 mod upload;
 mod via;
@@ -60,13 +62,15 @@ mod via;
 pub use addresses::{NameResolver, OriginAddresses, ResolvedName};
 pub use body::OriginBody;
 pub use client::OriginClient;
-pub use error::{FaultParty, FetchError, FetchPhase, OriginOptionsError};
+pub use error::{ChunkError, FaultParty, FetchError, FetchPhase, HeadError, OriginOptionsError};
 pub use exchange::{ExchangeDeadlines, ExchangeTerms};
 pub use framing::BodyFraming;
+pub use http1::{ChunkPart, ChunkReader, ResponseHead, ResponseHeadReader};
 pub use interims::{InterimReceiver, InterimResponse};
 pub use options::{AddressShare, HostField, LinkRewrite, Options};
 pub use outages::OutageLog;
 pub use outbound::{FetchPurpose, OutboundHeads, OutboundRequest};
 pub use protocol::UpgradeProtocol;
+pub use tunnel::OriginTunnel;
 pub use upload::RequestBody;
 pub use via::ViaName;

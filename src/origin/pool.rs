@@ -2,7 +2,7 @@
 //!
 //! A request takes the most recently used connection: it is the least likely to be closed, and
 //! surplus connections expire. A connection returns only after a complete exchange, and leaves the
-//! pool only if hyper reports that nothing is outstanding on it. So a request never gets bytes of
+//! pool only if nothing is outstanding on it. So a request never gets bytes of
 //! another's response (CVE-2025-31699, and every response-splitting attack). If the origin has
 //! stated when it closes an idle connection, the pool stops using it shortly before
 //! (`keep_alive.rs`). A connection also ends at its greatest age, which is shorter by a random part
@@ -104,19 +104,15 @@ impl OriginPool {
     }
 
     /// Returns the most recently used connection to this address that is not known to be unusable.
-    /// If it has closed or received unsolicited bytes since, [`OriginConnection::send`] notices
-    /// before it writes.
+    /// If it has closed or received unsolicited bytes since, the exchange notices before it writes.
     pub(super) fn reuse(&self, address: &Arc<OriginAddress>, now: Instant) -> Option<OriginConnection> {
         let mut idle = self.0.idle.borrow_mut();
         let stack = idle.iter_mut().find(|stack| Arc::ptr_eq(&stack.address, address))?;
         let found = loop {
-            let Some(IdleConnection { mut connection, usable_until }) = stack.connections.pop_back() else {
+            let Some(IdleConnection { connection, usable_until }) = stack.connections.pop_back() else {
                 break None;
             };
-            if !connection.is_ready() {
-                connection.check();
-            }
-            if now < usable_until && connection.is_ready() && connection.usage.is_current() {
+            if now < usable_until && connection.is_idle() && connection.usage.is_current() {
                 connection.usage.set_in_use();
                 break Some(connection);
             }
@@ -143,7 +139,7 @@ impl OriginPool {
         let dialled = self.0.dialer.dial(chosen).await?;
         self.0.metrics.record_connect(began.elapsed());
         self.refresh();
-        self.0.establish(dialled, slot).await
+        Ok(self.0.establish(dialled, slot))
     }
 
     /// Resolves the name in the background if that is due.
@@ -162,14 +158,12 @@ impl OriginPool {
         }
         let Ok(slot) = self.0.slots.acquire(self.0.queue_timeout).await else { return };
         let Some(dialled) = self.0.dialer.probe(address).await else { return };
-        if let Ok(connection) = self.0.establish(dialled, slot).await {
-            self.put_back(connection);
-        }
+        self.put_back(self.0.establish(dialled, slot));
     }
 
     /// Returns a connection to the pool after a complete exchange.
-    pub(super) fn put_back(&self, connection: OriginConnection) {
-        if connection.is_closed() || !connection.usage.is_current() {
+    pub(super) fn put_back(&self, mut connection: OriginConnection) {
+        if !connection.is_idle() || !connection.usage.is_current() {
             return;
         }
         let now = Instant::now();
@@ -178,6 +172,7 @@ impl OriginPool {
         if usable_for.is_zero() {
             return;
         }
+        connection.rest();
         connection.usage.set_idle();
         let mut idle = self.0.idle.borrow_mut();
         let address = connection.usage.address();
@@ -198,18 +193,14 @@ impl OriginPool {
 }
 
 impl PoolState {
-    async fn establish(
-        &self,
-        dialled: DialledStream,
-        slot: OriginSlot,
-    ) -> Result<OriginConnection, FetchError> {
+    fn establish(&self, dialled: DialledStream, slot: OriginSlot) -> OriginConnection {
         let DialledStream { stream, usage } = dialled;
-        let mut connection = OriginConnection::establish(OriginSocket::new(stream, slot, usage)).await?;
+        let mut connection = OriginConnection::new(OriginSocket::new(stream, slot, usage));
         connection.expires = self.connection_max_age.map(|age| {
             let share = 1.0 - fastrand::f64() * ORIGIN_CONNECTION_AGE_JITTER;
             Instant::now() + age.mul_f64(share)
         });
-        Ok(connection)
+        connection
     }
 
     /// Closes the connection that has been idle for the longest time.
@@ -233,7 +224,7 @@ impl PoolState {
         for stack in &mut *idle {
             stack.connections.retain_mut(|idle| {
                 idle.connection.check();
-                now < idle.usable_until && !idle.connection.is_closed() && idle.connection.usage.is_current()
+                now < idle.usable_until && idle.connection.is_idle() && idle.connection.usage.is_current()
             });
         }
         idle.retain(|stack| !stack.connections.is_empty());

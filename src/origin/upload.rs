@@ -1,8 +1,8 @@
 //! Request body on its way to the origin.
 //!
-//! hyper polls the body each time the socket has room, so the origin's reading slows the client's
-//! sending. [`UploadProgress`] records which party the exchange waits for, because each has its own
-//! deadline: the client's for the next piece, the origin's for everything else.
+//! The connection polls the body each time the socket has room, so the origin's reading slows the
+//! client's sending. [`UploadProgress`] records which party the exchange waits for, because each has
+//! its own deadline: the client's for the next piece, the origin's for everything else.
 //!
 //! The body of a request with `Expect: 100-continue` waits for the origin's permission. hyper sends
 //! `100 Continue` to an HTTP/1.1 client once the body is polled, so the client gets it when the
@@ -13,8 +13,6 @@ use std::error::Error as _;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -107,7 +105,7 @@ pub(super) enum UploadProgress {
     TimedOut,
 }
 
-/// Request body that hyper polls.
+/// Request body that the connection polls.
 pub(super) struct UploadBody {
     body: RequestBody,
     /// Present until the body may be sent.
@@ -116,25 +114,8 @@ pub(super) struct UploadBody {
     upload: UploadTracker,
 }
 
-/// Permission of the origin to send a body: `100 Continue` has arrived.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ContinueGate(Arc<AtomicBool>);
-
-impl ContinueGate {
-    pub(super) fn open(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    fn is_open(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Permission that a body waits for, and the end of the wait.
-struct AwaitedContinue {
-    gate: ContinueGate,
-    timer: Pin<Box<Sleep>>,
-}
+/// Wait for the permission of the origin, which ends at a time in any case.
+struct AwaitedContinue(Pin<Box<Sleep>>);
 
 /// Progress of one upload, readable from outside.
 #[derive(Clone, Debug)]
@@ -152,13 +133,12 @@ impl UploadBody {
 
     /// Lets the body wait for `100 Continue`.
     pub(super) fn await_continue(&mut self) {
-        let timer = Box::pin(sleep(ORIGIN_CONTINUE_TIMEOUT));
-        self.awaited = Some(AwaitedContinue { gate: ContinueGate::default(), timer });
+        self.awaited = Some(AwaitedContinue(Box::pin(sleep(ORIGIN_CONTINUE_TIMEOUT))));
     }
 
-    /// Returns the permission that the body waits for.
-    pub(super) fn gate(&self) -> Option<ContinueGate> {
-        self.awaited.as_ref().map(|awaited| awaited.gate.clone())
+    /// Ends the wait: the origin permits the body.
+    pub(super) fn permit(&mut self) {
+        self.awaited = None;
     }
 
     /// Marks the body as being sent.
@@ -182,7 +162,7 @@ impl UploadTracker {
     }
 
     /// Ends the upload if it still waits for `100 Continue`: the origin has responded without it.
-    /// The body then stays pending, so that hyper reads the response.
+    /// The body then stays pending.
     pub(super) fn refuse_unsent(&self) {
         if let UploadProgress::AwaitingContinue(_) = self.0.get() {
             self.0.set(UploadProgress::Refused);
@@ -245,11 +225,8 @@ impl Body for UploadBody {
         if let UploadProgress::Refused = this.upload.0.get() {
             return Poll::Pending;
         }
-        if let Some(awaited) = &mut this.awaited {
-            // hyper reads the origin's bytes before it polls the body, so the gate needs no waker.
-            if !awaited.gate.is_open() {
-                ready!(awaited.timer.as_mut().poll(cx));
-            }
+        if let Some(AwaitedContinue(timer)) = &mut this.awaited {
+            ready!(timer.as_mut().poll(cx));
             this.awaited = None;
         }
         if let Some(arrived) = this.body.take_arrived() {

@@ -15,7 +15,7 @@ use tracing::debug;
 
 use crate::entry::KeyGeneration;
 use crate::key::CacheKey;
-use crate::origin::{self, FetchError, FetchPurpose, RequestBody, UpgradeProtocol};
+use crate::origin::{self, FetchError, FetchPurpose, OriginTunnel, RequestBody, UpgradeProtocol};
 use crate::policy::{self, Exchange, NotStorable, StoredFacts};
 use crate::proxy::admission::load::RequestPermit;
 use crate::proxy::answer::body::AnswerBody;
@@ -227,15 +227,16 @@ pub(super) async fn upgrade(
                 return failure.into();
             }
         };
-        let origin = hyper::upgrade::on(&mut response);
         let record = inbound.record.take_for_tunnel();
-        let tunnel = tunnel(client, origin, proxy.options.tunnel_idle_timeout, record);
         let head = std::mem::take(response.headers_mut());
-        let body = response.into_body();
-        proxy.tasks.spawn(async move {
-            tunnel.await;
-            drop((permit, body));
-        });
+        let mut body = response.into_body();
+        if let Some(origin) = body.take_tunnel() {
+            let tunnel = tunnel(client, origin, proxy.options.tunnel_idle_timeout, record);
+            proxy.tasks.spawn(async move {
+                tunnel.await;
+                drop((permit, body));
+            });
+        }
         let reasons = AnswerReasons::default();
         return ProxyAnswer { response: switched(head), outcome: Outcome::Tunnel, reasons };
     }
@@ -252,13 +253,13 @@ fn switched(head: http::HeaderMap) -> Response<AnswerBody> {
     response
 }
 
-/// Waits until both sides have switched protocols, then copies bytes between them.
-async fn tunnel(client: OnUpgrade, origin: OnUpgrade, idle_timeout: Duration, record: TunnelRecord) {
-    let (client, origin) = match tokio::try_join!(client, origin) {
-        Ok(both) => both,
+/// Waits until the client has switched protocols, then copies bytes between both sides.
+async fn tunnel(client: OnUpgrade, origin: OriginTunnel, idle_timeout: Duration, record: TunnelRecord) {
+    let client = match client.await {
+        Ok(client) => client,
         Err(error) => return debug!(%error, "upgrade failed after the 101"),
     };
-    match tunnel::carry(TokioIo::new(client), TokioIo::new(origin), idle_timeout, &record.bytes).await {
+    match tunnel::carry(TokioIo::new(client), origin, idle_timeout, &record.bytes).await {
         TunnelEnd::Closed(Ok(())) => record.ended(AnswerEnd::TunnelClosed),
         TunnelEnd::Closed(Err(error)) => debug!(%error, "tunnel failed"),
         TunnelEnd::Idle => {

@@ -72,7 +72,7 @@ async fn invalid_heads_are_refused() {
         ("HTTP/1.1 200 OK\r\na: b\r\n folded\r\n\r\n", "the response head is malformed"),
         (
             "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
-            "the response head is malformed",
+            "the response head does not frame its body unambiguously",
         ),
         (
             "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",

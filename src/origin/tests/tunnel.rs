@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, Method, Version};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::request_fields::RequestFields;
@@ -50,7 +49,8 @@ async fn a_tunnel_carries_bytes_both_ways() {
     assert_eq!(response.headers()[UPGRADE], "websocket");
     assert_eq!(response.headers()["sec-x"], "1");
 
-    let mut tunnel = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    let mut body = response.into_body();
+    let mut tunnel = body.take_tunnel().unwrap();
     let mut received = [0; 5];
     tunnel.read_exact(&mut received).await.unwrap();
     assert_eq!(&received, b"first");
@@ -63,7 +63,7 @@ async fn a_tunnel_carries_bytes_both_ways() {
     // The tunnel counts as an open connection, and not as an idle one.
     assert_eq!(origin.metric("cachewarp_origin_connections_open"), 1);
     assert_eq!(origin.metric("cachewarp_origin_connections_idle"), 0);
-    drop(tunnel);
+    drop((tunnel, body));
     peer.closed().await;
     assert_eq!(origin.metric("cachewarp_origin_connections_open"), 0);
     assert_eq!(origin.metric("cachewarp_origin_requests_total{result=\"switched\"}"), 1);
