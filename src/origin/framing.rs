@@ -1,9 +1,8 @@
 //! Framing of a response body, read from its head (RFC 9112 §6.3).
 //!
-//! hyper reads the framing too, and is lenient where RFC 9112 permits it. A cache must be strict:
-//! if another parser can read the head differently, it finds another body. So this module refuses a
-//! head that frames its body twice or names another coding than `chunked`, and rewrites the others
-//! to state the framing once.
+//! RFC 9112 lets a recipient be lenient. A cache must be strict: if another parser can read the
+//! head differently, it finds another body. So this module refuses a head that frames its body
+//! twice or names another coding than `chunked`, and rewrites the others to state the framing once.
 
 use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode};

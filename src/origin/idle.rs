@@ -22,7 +22,7 @@ impl ReusedTimer {
     pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>, due: Instant) -> Poll<()> {
         let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
         loop {
-            // A flood that hyper reads in this turn uses up the cooperative budget of the task, and
+            // A flood that is read in this turn uses up the cooperative budget of the task, and
             // a timer that depends on the budget would never fire.
             ready!(pin!(unconstrained(timer.as_mut())).poll(cx));
             if timer.deadline() >= due {

@@ -1,8 +1,8 @@
 //! Request body on its way to the origin.
 //!
 //! The connection polls the body each time the socket has room, so the origin's reading slows the
-//! client's sending. [`UploadProgress`] records which party the exchange waits for, because each has
-//! its own deadline: the client's for the next piece, the origin's for everything else.
+//! client's sending. [`UploadProgress`] records which party the exchange waits for, because each
+//! has its own deadline: the client's for the next piece, the origin's for everything else.
 //!
 //! The body of a request with `Expect: 100-continue` waits for the origin's permission. hyper sends
 //! `100 Continue` to an HTTP/1.1 client once the body is polled, so the client gets it when the
