@@ -47,6 +47,8 @@ pub const CLIENT_H2_RESETS_MAX: usize = 20;
 pub const CLIENT_H2_ERRORS_MAX: usize = 64;
 /// Bytes of a new connection that the server reads at most to distinguish HTTP/1.1 from HTTP/2.
 pub const CLIENT_OPENING_BYTES_MAX: usize = 4 * KIB;
+/// Bytes that a connection may send before the other connections of its worker have a turn.
+pub const CLIENT_TURN_BYTES: usize = 32 * KIB;
 /// The largest answer, head and body, that is copied into one buffer and sent with one write.
 pub const CLIENT_GATHERED_BYTES_MAX: usize = 2 * KIB;
 /// Bytes of interim responses (1xx) that wait for the client of one HTTP/1.1 connection to read.

@@ -28,7 +28,7 @@ use super::framing::{ByteRepair, FramingError, RequestFraming};
 use super::metrics::ConnectionGuard;
 use super::received_frames::ReceivedFrames;
 use super::sent_frames::SentFrames;
-use crate::limits::CLIENT_GATHERED_BYTES_MAX;
+use crate::limits::{CLIENT_GATHERED_BYTES_MAX, CLIENT_TURN_BYTES};
 
 thread_local! {
     /// The pieces of one response, which the connections of a worker use in turn: a buffer of its
@@ -51,6 +51,8 @@ pub(super) struct WatchedSocket<S> {
     half_closed: bool,
     /// The task that reads the concealed end after the response.
     end_reader: Option<Waker>,
+    /// The bytes that were read without a break for other connections.
+    turn_bytes: usize,
     /// `None` where the protocol frames itself.
     framing: Option<RequestFraming>,
     /// The written frames of HTTP/2.
@@ -97,6 +99,7 @@ impl<S> WatchedSocket<S> {
             repair: &[],
             half_closed: false,
             end_reader: None,
+            turn_bytes: 0,
             framing: None,
             sent_frames: None,
             interim_task: 0,
@@ -224,13 +227,22 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedSocket<S> {
         if !this.replay.is_empty() || !this.repair.is_empty() {
             return Poll::Ready(this.pass_replay(buf));
         }
+        if this.turn_bytes >= CLIENT_TURN_BYTES {
+            // The other connections of the worker come first. A frame of five bytes costs little
+            // time, and a turn without this bound may hold a hundred thousand.
+            this.turn_bytes = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buf) else {
+            this.turn_bytes = 0;
             this.activity.starves();
             return Poll::Pending;
         };
         read?;
         let read = buf.filled().get(before..).unwrap_or_default();
+        this.turn_bytes += read.len();
         this.guard.received(read.len());
         if read.is_empty() && this.framing.is_some() {
             this.half_closed |= this.activity.owes_response();

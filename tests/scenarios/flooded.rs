@@ -200,9 +200,19 @@ fn write_data_frames(stream: &mut TcpStream, progress: &FloodProgress) -> io::Re
     write_flood(stream, progress, &data.bytes().repeat(PIECES))
 }
 
+/// Sends frames that change nothing, which HTTP/2 does not bound.
+fn write_idle_frames(stream: &mut TcpStream, progress: &FloodProgress) -> io::Result<()> {
+    const PRIORITY: u8 = 2;
+    const UNKNOWN: u8 = 0xff;
+    let priority = Frame { kind: PRIORITY, flags: 0, stream: 1, payload: vec![0, 0, 0, 3, 16] };
+    let unknown = Frame { kind: UNKNOWN, flags: 0, stream: 0, payload: Vec::new() };
+    stream.write_all(PREFACE)?;
+    write_flood(stream, progress, &[priority.bytes(), unknown.bytes()].concat().repeat(PIECES))
+}
+
 #[test]
 fn a_worker_answers_others_during_a_flood_of_a_client() {
-    let floods: [(&str, FloodClient); 8] = [
+    let floods: [(&str, FloodClient); 9] = [
         ("chunks", write_chunks),
         ("chunks to a hit", write_chunks_to_a_hit),
         ("chunks of a query", write_query),
@@ -211,6 +221,7 @@ fn a_worker_answers_others_during_a_flood_of_a_client() {
         ("empty lines", write_empty_lines),
         ("pipelined hits", pipeline_hits),
         ("frames of one byte", write_data_frames),
+        ("frames that change nothing", write_idle_frames),
     ];
     for (name, client) in floods {
         assert_served_during(name, &Origin::start(), &FloodProgress::default(), client);
