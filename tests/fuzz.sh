@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.."
 # Prints the number of inputs that take three to five seconds on an idle machine.
 inputs() {
     case $1 in
-        body) echo 2000 ;;
+        body | origin_response) echo 2000 ;;
         recorded_heads) echo 4000 ;;
         outbound | targeted) echo 10000 ;;
         cache_control | cluster_map | location | range | tags) echo 15000 ;;
