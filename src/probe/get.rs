@@ -68,9 +68,18 @@ pub enum HttpError {
     /// No request has this target or these fields.
     #[error("the request is invalid: {0}")]
     Request(#[from] http::Error),
+    /// The system refuses the means to connect.
+    #[error("cannot connect: {0}")]
+    Runtime(#[source] io::Error),
     /// No connection.
-    #[error("no answer: {0}")]
-    Connect(#[source] io::Error),
+    #[error("no answer from {address}: {error}")]
+    Connect {
+        /// The host and port, or the path of a socket.
+        address: String,
+        /// The cause.
+        #[source]
+        error: io::Error,
+    },
     /// The trusted authorities cannot be read.
     #[error(transparent)]
     Trust(#[from] TlsError),
@@ -113,7 +122,7 @@ fn cause(error: &hyper::Error) -> String {
 /// Sends the request and returns the answer.
 pub(super) fn get(get: &ProbeRequest<'_>) -> Result<ProbeAnswer, HttpError> {
     let request = get.request()?;
-    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(HttpError::Connect)?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(HttpError::Runtime)?;
     let answer = runtime.block_on(async {
         let exchange = exchange(get.target, request, get.part, get.bytes_max);
         timeout(get.timeout, exchange).await.unwrap_or(Err(HttpError::TooLate(get.timeout)))
@@ -123,6 +132,11 @@ pub(super) fn get(get: &ProbeRequest<'_>) -> Result<ProbeAnswer, HttpError> {
     answer
 }
 
+fn no_connection(address: &dyn std::fmt::Display) -> impl FnOnce(io::Error) -> HttpError {
+    let address = address.to_string();
+    |error| HttpError::Connect { address, error }
+}
+
 async fn exchange(
     target: &ProbeTarget,
     request: Request<Full<Bytes>>,
@@ -130,10 +144,10 @@ async fn exchange(
     bytes_max: usize,
 ) -> Result<ProbeAnswer, HttpError> {
     if let Some(path) = &target.socket {
-        let stream = UnixStream::connect(path).await.map_err(HttpError::Connect)?;
+        let stream = UnixStream::connect(path).await.map_err(no_connection(&path.display()))?;
         return converse(stream, request, part, bytes_max).await;
     }
-    let stream = TcpStream::connect(&target.authority).await.map_err(HttpError::Connect)?;
+    let stream = TcpStream::connect(&target.authority).await.map_err(no_connection(&target.authority))?;
     let Some(options) = &target.tls else { return converse(stream, request, part, bytes_max).await };
     let connector = tls::connector(options, &[b"http/1.1"])?;
     let host = target.authority.rsplit_once(':').map_or(&*target.authority, |(host, _)| host);
@@ -334,6 +348,6 @@ pub(super) mod tests {
         });
         assert!(matches!(silent, Err(HttpError::TooLate(_))), "{silent:?}");
         drop(listener);
-        assert!(matches!(got(&target, AwaitedPart::Head), Err(HttpError::Connect(_))));
+        assert!(matches!(got(&target, AwaitedPart::Head), Err(HttpError::Connect { .. })));
     }
 }
