@@ -147,8 +147,10 @@ fn a_304_with_another_vary_keeps_the_response_after_a_refresh() {
                 node.get_with(&path, &fresh).status == 200
             });
         }
-        assert_eq!(origin.seen(&path)[1].field("if-none-match"), Some("\"a\""));
-        assert_eq!(origin.count(&path), 2, "one refresh, and no further fetch");
+        // The other node refreshes too if it looks before Redis has the refreshed response.
+        let seen = origin.seen(&path);
+        assert!((2..=3).contains(&seen.len()), "one refresh of each node at most: {}", seen.len());
+        assert!(seen[1..].iter().all(|request| request.field("if-none-match") == Some("\"a\"")));
         for other in [[("Origin", "https://other.test"), ENGLISH], [request[0], GERMAN]] {
             assert!(!is_stored(&nodes[0], &path, &other), "{number} {other:?}");
         }
