@@ -93,6 +93,11 @@ pub const LOCAL_PURGES_MAX: usize = 4096;
 /// Hard purges of single keys that a process with `entry_key_file` remembers, so that no other
 /// client of Redis can undo them: 6 MiB at most.
 pub const PURGED_KEYS_REMEMBERED: usize = 64 * 1024;
+/// Removals that a process writes again after a fail-over.
+pub const REMOVALS_RECENT_MAX: usize = 4096;
+/// Time for which a process writes a removal again after a fail-over: longer than Sentinel usually
+/// takes to replace a master.
+pub const REMOVAL_RECENT_FOR: Duration = Duration::from_secs(60);
 /// Pending purges that a node repeats in one round.
 pub const PURGES_REPEATED_TOGETHER: usize = 64;
 

@@ -126,6 +126,11 @@ impl Client {
         }
     }
 
+    /// Returns whether another server may become the master of all keys.
+    pub fn may_fail_over(&self) -> bool {
+        matches!(self.0, Backend::Sentinel(_))
+    }
+
     /// Returns how long other clients may still need to notice the last fail-over. Until then a
     /// node may trust replies of the old master without receiving the fleet's messages.
     pub fn failover_grace(&self) -> Duration {

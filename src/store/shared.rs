@@ -15,6 +15,7 @@ use crate::store::metrics;
 use crate::store::namespace::{HOLD_PREFIX, LOG_NAME, REGISTRY_NAME, RUN_NAME, TAG_PREFIX};
 use crate::store::options::Options;
 use crate::store::purge::hold::HeldTags;
+use crate::store::purge::recent::RecentRemovals;
 use crate::store::purge::remembered::RememberedPurges;
 use crate::store::purge::runs::ServerRuns;
 use crate::store::purge::state::PurgeState;
@@ -40,6 +41,7 @@ pub struct StoreShared {
     /// The tags that writes of this process hold.
     pub(super) holds: Arc<HeldTags>,
     pub(super) runs: Arc<ServerRuns>,
+    pub(super) recent_removals: Arc<RecentRemovals>,
     /// The digest of the namespace, which the seal of an entry covers.
     pub(super) namespace_digest: NamespaceDigest,
     pub(super) sealed_seen: Arc<SealedSeen>,
@@ -76,6 +78,7 @@ impl StoreShared {
             fleet,
             holds: Arc::default(),
             runs: Arc::default(),
+            recent_removals: Arc::default(),
             namespace_digest,
             sealed_seen: Arc::default(),
             dropped_at: Arc::new(Cache::new(DROPPED_REMEMBERED)),

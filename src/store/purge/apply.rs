@@ -15,6 +15,7 @@ use crate::store::handle::Store;
 use crate::store::purge::log::BulkPurge;
 use crate::store::purge::names::{PurgeError, PurgeResult, PurgeScope, PurgeStrength};
 use crate::store::purge::permit::StorePermit;
+use crate::store::purge::runs::ExpectedRun;
 use crate::store::purge::write::PurgeWriter;
 use crate::store::scripts::is_refused;
 use crate::store::together::together;
@@ -66,6 +67,7 @@ impl Store {
         strength: PurgeStrength,
     ) -> Result<PurgeResult, PurgeError> {
         let topology = self.redis.as_ref().map(Client::topology_epoch);
+        let run = self.shared.runs.settled();
         let done = together(scopes.iter().map(|scope| self.purge_one(scope, strength))).await;
         let coarser = done.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
         let Some(((writer, fleet), topology)) = self.writer().zip(self.fleet.as_ref()).zip(topology) else {
@@ -97,7 +99,18 @@ impl Store {
             return Ok(PurgeResult { coarser, replication, ..PurgeResult::counted(1, 0) });
         }
         tokio::time::sleep(memory_ttl).await;
+        self.check_run(redis, run).await?;
         Ok(PurgeResult { coarser, replication, ..PurgeResult::counted(1, 1) })
+    }
+
+    /// Returns an error if the server has started again since this run was known: it may have lost
+    /// a purge that it accepted before.
+    async fn check_run(&self, redis: &Client, run: Option<ExpectedRun>) -> Result<(), PurgeError> {
+        // A connection learns the run of its server before it carries this command.
+        self.shared.read_log(redis).await?;
+        let runs = &self.shared.runs;
+        let is_same = run.is_none_or(|run| runs.settled() == Some(run));
+        if is_same && runs.unsettled().is_none() { Ok(()) } else { Err(CommandError::Closed.into()) }
     }
 
     /// Supersedes the fetches under way for a resource and drops its entry from memory. Acts at

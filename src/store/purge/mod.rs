@@ -14,6 +14,7 @@ pub(super) mod permit;
 mod prefixes;
 pub(super) mod query;
 pub(super) mod read;
+pub(super) mod recent;
 pub(super) mod remembered;
 pub(super) mod repeat;
 pub(super) mod runs;

@@ -86,7 +86,11 @@ impl StoreShared {
                 }
                 UnsettledRun::Restarted(..) => self.begin_epoch_after_restart(redis).await?,
             }
-            self.runs.settle(&unsettled);
+            if self.runs.settle(&unsettled) && unsettled.is_after_fail_over() {
+                // The node applies and repeats them, as removals that Redis has not accepted.
+                let removals = self.recent_removals.take();
+                removals.iter().for_each(|(key, at)| self.purges.remove_locally(key, *at));
+            }
         }
         Ok(())
     }

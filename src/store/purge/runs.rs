@@ -123,6 +123,13 @@ impl ServerRuns {
     }
 }
 
+impl UnsettledRun {
+    /// Returns whether the run follows that of another master.
+    pub(in crate::store) fn is_after_fail_over(&self) -> bool {
+        matches!(self, Self::Unknown(ExpectedRun(SettledRun { before: Some(_), .. })))
+    }
+}
+
 impl ExpectedRun {
     /// Compares the run with the one that Redis stores. Replaces the stored run if this one may
     /// follow it, or if a new epoch has begun after `ended`; otherwise returns the stored run.

@@ -74,7 +74,9 @@ impl PurgeWriter<'_> {
         self.shared.purges.remember(key.short(), time::now());
         // A lookup may have read it from Redis meanwhile.
         self.drop_from_memory(key);
-        set.map(drop)
+        set?;
+        self.keep_for_fail_over(key, time::now());
+        Ok(())
     }
 
     /// Replaces the value of a key by a tombstone, because of a response that was received then,
@@ -91,7 +93,16 @@ impl PurgeWriter<'_> {
         let arguments = [value, decimal(millis(FETCH_STORED_MAX))];
         let replaced = REPLACE.run(self.redis, &self.shared.entry_name(key), &arguments).await;
         self.drop_from_memory(key);
-        Ok(replaced? == Reply::Integer(1))
+        let is_unpurged = replaced? == Reply::Integer(1);
+        self.keep_for_fail_over(key, received);
+        Ok(is_unpurged)
+    }
+
+    /// Keeps a removal that a new master may lack.
+    fn keep_for_fail_over(self, key: &CacheKey, at: Timestamp) {
+        if self.redis.may_fail_over() {
+            self.shared.recent_removals.add(*key, at);
+        }
     }
 
     /// Purges one resource softly.
