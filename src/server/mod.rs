@@ -17,6 +17,7 @@ mod close;
 mod connection;
 mod drain;
 mod drive;
+mod frames;
 pub mod framing;
 mod handshake;
 mod head_refusal;

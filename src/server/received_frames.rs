@@ -6,66 +6,38 @@
 //! frame with END_STREAM, or to its RST_STREAM (RFC 9113 §5.1).
 
 use super::activity::ReceivedContent;
+use super::frames::{DATA, FrameHeader, FrameReader, HEADERS, RST_STREAM};
 use crate::limits::CLIENT_H2_STREAMS_MAX;
 
 /// Bytes of the client's connection preface (RFC 9113 §3.4).
 const PREFACE_BYTES: usize = 24;
-/// Bytes of a frame's header (RFC 9113 §4.1).
-const HEADER_BYTES: usize = 9;
-/// Types of frames.
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
 /// The flag of the last frame of a stream.
 const END_STREAM: u8 = 1;
 
-/// A reader of received frames. It skips every payload.
+/// A reader of received frames.
 #[derive(Debug)]
 pub(super) struct ReceivedFrames {
-    header: [u8; HEADER_BYTES],
-    filled: usize,
-    /// Bytes of payload that are still to come, or of the preface.
-    payload: usize,
+    frames: FrameReader,
     /// The streams that lack content, in the order of their HEADERS.
     open: Vec<u32>,
 }
 
 impl Default for ReceivedFrames {
     fn default() -> Self {
-        Self { header: [0; HEADER_BYTES], filled: 0, payload: PREFACE_BYTES, open: Vec::new() }
+        Self { frames: FrameReader::behind(PREFACE_BYTES), open: Vec::new() }
     }
 }
 
 impl ReceivedFrames {
     /// Reads received bytes. Returns whether a request lacks content after them.
     pub(super) fn read(&mut self, mut bytes: &[u8]) -> ReceivedContent {
-        loop {
-            let skipped = self.payload.min(bytes.len());
-            self.payload -= skipped;
-            bytes = bytes.get(skipped..).unwrap_or_default();
-            if bytes.is_empty() {
-                break;
-            }
-            let taken = bytes.len().min(HEADER_BYTES - self.filled);
-            let (own, rest) = bytes.split_at_checked(taken).unwrap_or((bytes, &[]));
-            if let Some(free) = self.header.get_mut(self.filled..self.filled + taken) {
-                free.copy_from_slice(own);
-            }
-            self.filled += taken;
-            bytes = rest;
-            if self.filled == HEADER_BYTES {
-                self.filled = 0;
-                self.begin_frame();
-            }
+        while let Some(header) = self.frames.next(&mut bytes) {
+            self.begin_frame(header);
         }
         if self.open.is_empty() { ReceivedContent::Whole } else { ReceivedContent::Partial }
     }
 
-    fn begin_frame(&mut self) {
-        let [high, middle, low, kind, flags, stream @ ..] = self.header;
-        let length = u32::from_be_bytes([0, high, middle, low]);
-        self.payload = usize::try_from(length).unwrap_or_default();
-        let stream = u32::from_be_bytes(stream);
+    fn begin_frame(&mut self, FrameHeader { kind, flags, stream, .. }: FrameHeader) {
         let ends = match kind {
             DATA | HEADERS => flags & END_STREAM != 0,
             RST_STREAM => true,
