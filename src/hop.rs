@@ -11,7 +11,7 @@
 use http::HeaderMap;
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST,
-    HeaderName, SET_COOKIE, VARY,
+    HeaderName, HeaderValue, SET_COOKIE, VARY,
 };
 
 use crate::limits::CONNECTION_OPTIONS_MAX;
@@ -61,7 +61,16 @@ pub fn lists_too_many(headers: &HeaderMap) -> bool {
 
 /// Returns the members of all `Connection` lines, empty ones included.
 fn options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    headers.get_all(CONNECTION).into_iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
+    headers.get_all(CONNECTION).into_iter().flat_map(options_of)
+}
+
+fn options_of(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    line.as_bytes().split(|&byte| byte == b',')
+}
+
+/// Returns whether a `Connection` line lists this option, in any letter case.
+pub fn lists(line: &HeaderValue, option: &[u8]) -> bool {
+    options_of(line).any(|listed| listed.trim_ascii().eq_ignore_ascii_case(option))
 }
 
 /// Returns the fields that `Connection` makes hop-by-hop, without the protected ones. The digest of

@@ -8,6 +8,8 @@
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::{HeaderMap, Method};
 
+use crate::hop;
+
 /// Protocol other than HTTP, such as `websocket`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpgradeProtocol(HeaderValue);
@@ -54,11 +56,7 @@ fn has_upgrade_option(headers: &HeaderMap) -> bool {
 }
 
 fn connection_lists_upgrade(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
-        .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+    headers.get_all(CONNECTION).iter().any(|line| hop::lists(line, b"upgrade"))
 }
 
 #[cfg(test)]

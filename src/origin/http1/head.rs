@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode, Version};
 use httparse::{Header, ParserConfig, Response, Status};
 use hyper::ext::ReasonPhrase;
 
+use crate::hop;
 use crate::limits::{ORIGIN_HEAD_BYTES_MAX, ORIGIN_HEAD_FIELDS_MAX};
 use crate::origin::error::HeadError;
 
@@ -51,7 +52,7 @@ impl ResponseHeadReader {
     /// Takes a complete head from the front of the bytes; `None` if it is not complete yet.
     pub fn next(&mut self, bytes: &mut BytesMut) -> Result<Option<ResponseHead>, HeadError> {
         if !self.may_be_complete(bytes) {
-            return if bytes.len() > ORIGIN_HEAD_BYTES_MAX { Err(HeadError::TooLarge) } else { Ok(None) };
+            return self.partial(bytes);
         }
         let mut fields = [const { MaybeUninit::uninit() }; USUAL_FIELDS];
         let mut places = [FieldPlace::default(); USUAL_FIELDS];
@@ -74,15 +75,18 @@ impl ResponseHeadReader {
         parsed: Option<ParsedHead>,
         places: &[FieldPlace],
     ) -> Result<Option<ResponseHead>, HeadError> {
-        let Some(parsed) = parsed else {
-            self.seen = bytes.len();
-            return if bytes.len() > ORIGIN_HEAD_BYTES_MAX { Err(HeadError::TooLarge) } else { Ok(None) };
-        };
+        let Some(parsed) = parsed else { return self.partial(bytes) };
         self.seen = 0;
         if parsed.length > ORIGIN_HEAD_BYTES_MAX {
             return Err(HeadError::TooLarge);
         }
         parsed.head(bytes, places).map(Some)
+    }
+
+    /// Waits for more bytes, unless these are too many for a head.
+    fn partial(&mut self, bytes: &[u8]) -> Result<Option<ResponseHead>, HeadError> {
+        self.seen = bytes.len();
+        if bytes.len() > ORIGIN_HEAD_BYTES_MAX { Err(HeadError::TooLarge) } else { Ok(None) }
     }
 
     /// Returns whether a head ends in the bytes that came since the last look. The first look
@@ -153,17 +157,12 @@ impl ParsedHead {
             let value = text.slice(value_at..value_at + value_length);
             let value = HeaderValue::from_maybe_shared(value).map_err(|_| HeadError::Field)?;
             if name == CONNECTION {
-                closes |= lists(&value, b"close");
-                keeps |= lists(&value, b"keep-alive");
+                closes |= hop::lists(&value, b"close");
+                keeps |= hop::lists(&value, b"keep-alive");
             }
             headers.append(name, value);
         }
         let keeps_alive = !closes && (version == Version::HTTP_11 || keeps);
         Ok(ResponseHead { status, reason, version, headers, keeps_alive })
     }
-}
-
-/// Returns whether a `Connection` line lists an option.
-fn lists(line: &HeaderValue, option: &[u8]) -> bool {
-    line.as_bytes().split(|byte| *byte == b',').any(|listed| listed.trim_ascii().eq_ignore_ascii_case(option))
 }
