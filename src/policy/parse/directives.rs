@@ -250,17 +250,17 @@ impl DirectiveSeconds {
     }
 }
 
-/// Returns the fields that the qualified form of a directive names in `Cache-Control`.
+/// Returns the fields that the qualified forms of these directives name in `Cache-Control`.
 pub(in crate::policy) fn named_fields<'a>(
     response: &'a HeaderMap,
-    name: &'a str,
+    names: &'a [&str],
 ) -> impl Iterator<Item = HeaderName> + 'a {
     response
         .get_all(CACHE_CONTROL)
         .into_iter()
         .flat_map(|line| syntax::directives(line.as_bytes()))
         .filter_map(Result::ok)
-        .filter(move |directive| directive.name.eq_ignore_ascii_case(name.as_bytes()))
+        .filter(|directive| names.iter().any(|name| directive.name.eq_ignore_ascii_case(name.as_bytes())))
         .flat_map(|directive| directive.argument.members())
         .filter_map(field_name)
 }

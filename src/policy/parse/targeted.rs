@@ -20,7 +20,7 @@ static CACHEWARP: HeaderName = HeaderName::from_static("cachewarp-cache-control"
 static CDN: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 /// The directives with an argument that names fields.
-const QUALIFIED: [&str; 2] = ["no-cache", "private"];
+const QUALIFIED: &[&str] = &["no-cache", "private"];
 
 impl Directives {
     /// Reads the directives of a response for this cache: the targeted field that takes precedence,
@@ -46,7 +46,7 @@ impl Directives {
     /// name it in every response.
     pub(in crate::policy) fn on_arrival(response: &HeaderMap) -> Self {
         let directives = Self::of(response);
-        if directives.private == DirectiveScope::Fields && !names_a_field(response, "private") {
+        if directives.private == DirectiveScope::Fields && !names_a_field(response, &["private"]) {
             Self { private: DirectiveScope::Whole, ..directives }
         } else {
             directives
@@ -59,27 +59,27 @@ impl Directives {
     }
 }
 
-/// Returns whether a response has a field that this directive names.
-fn names_a_field(response: &HeaderMap, directive: &str) -> bool {
-    fields_named_by(response, directive)
+/// Returns whether a response has a field that these directives name.
+fn names_a_field(response: &HeaderMap, directives: &[&str]) -> bool {
+    fields_named_by(response, directives)
         .any(|name| response.contains_key(&name) || name == SET_COOKIE || name == "set-cookie2")
 }
 
 /// Returns the fields that the qualified forms of `no-cache` and `private` name in a response, in
 /// `Cache-Control` and in the targeted field that takes precedence.
 pub(in crate::policy) fn named_fields(response: &HeaderMap) -> impl Iterator<Item = HeaderName> {
-    QUALIFIED.into_iter().flat_map(|directive| fields_named_by(response, directive))
+    fields_named_by(response, QUALIFIED)
 }
 
-fn fields_named_by<'a>(response: &'a HeaderMap, directive: &'a str) -> impl Iterator<Item = HeaderName> + 'a {
-    directives::named_fields(response, directive).chain(targeted_fields(response, directive))
+fn fields_named_by<'a>(response: &'a HeaderMap, names: &'a [&str]) -> impl Iterator<Item = HeaderName> + 'a {
+    directives::named_fields(response, names).chain(targeted_fields(response, names))
 }
 
-fn targeted_fields<'a>(response: &'a HeaderMap, directive: &'a str) -> impl Iterator<Item = HeaderName> + 'a {
+fn targeted_fields<'a>(response: &HeaderMap, names: &'a [&str]) -> impl Iterator<Item = HeaderName> + 'a {
     members(response)
         .unwrap_or_default()
         .into_iter()
-        .filter(move |member| member.key == directive)
+        .filter(|member| names.contains(&member.key.as_str()))
         .filter_map(|member| match member.value {
             MemberValue::Text(text) => Some(text),
             MemberValue::True | MemberValue::False | MemberValue::Integer(_) | MemberValue::Other => None,
