@@ -71,11 +71,12 @@ impl PurgeWriter<'_> {
             // A failure changes nothing: the caller repeats the tombstone in either case.
             let _ = self.redis.command(&Command::Unlink { key: &name }).await;
         }
-        self.shared.purges.remember(key.short(), time::now());
+        let answered = time::now();
+        self.shared.purges.remember(key.short(), answered);
         // A lookup may have read it from Redis meanwhile.
         self.drop_from_memory(key);
         set?;
-        self.keep_for_fail_over(key, time::now());
+        self.keep_for_fail_over(key, answered);
         Ok(())
     }
 
