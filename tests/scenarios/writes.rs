@@ -94,6 +94,21 @@ fn a_write_that_never_reached_the_origin_invalidates_nothing() {
     assert!(is_stored(&proxy, "/a"));
 }
 
+/// Lets the origin answer a read of a path with the old state, and a write once the gate opens.
+fn gated_write(origin: &Origin, path: &str, write: Answer) -> Gate {
+    let gate = Gate::new();
+    let at_gate = gate.clone();
+    origin.script(path, move |exchange| match exchange.request.method.as_str() {
+        "GET" => Answer::json_with(&[FRESH], OLD).give(exchange),
+        _ => {
+            exchange.body()?;
+            at_gate.pass();
+            write.give(exchange)
+        }
+    });
+    gate
+}
+
 #[test]
 fn a_write_completes_after_its_client_has_left() {
     let (origin, redis) = (Origin::start(), Redis::start());
@@ -106,16 +121,8 @@ fn a_write_completes_after_its_client_has_left() {
     ];
     origin.answer("/named", Answer::json_with(&[FRESH, ("Cache-Groups", "\"g\"")], OLD));
     for (number, write) in answers.into_iter().enumerate() {
-        let (path, gate) = (format!("/{number}"), Gate::new());
-        let at_gate = gate.clone();
-        origin.script(&path, move |exchange| match exchange.request.method.as_str() {
-            "GET" => Answer::json_with(&[FRESH], OLD).give(exchange),
-            _ => {
-                exchange.body()?;
-                at_gate.pass();
-                write.give(exchange)
-            }
-        });
+        let path = format!("/{number}");
+        let gate = gated_write(&origin, &path, write);
         for path in [&path, "/named"] {
             proxy.get(path);
             until("the response to be stored", || is_stored(&proxy, path));
@@ -142,17 +149,9 @@ fn over_http2_a_write_completes_after_its_client_has_left() {
     let proxy = Proxy::start(&origin.url(), &[]);
     for (number, leaves) in ["reset", "close"].into_iter().enumerate() {
         for write in [Answer::new(200, &[], ""), Answer::silent().close()] {
-            let (path, gate) = (format!("/{leaves}"), Gate::new());
-            let at_gate = gate.clone();
+            let path = format!("/{leaves}");
             let before = proxy.metric(UNABANDONED);
-            origin.script(&path, move |exchange| match exchange.request.method.as_str() {
-                "GET" => Answer::json_with(&[FRESH], OLD).give(exchange),
-                _ => {
-                    exchange.body()?;
-                    at_gate.pass();
-                    write.give(exchange)
-                }
-            });
+            let gate = gated_write(&origin, &path, write);
             proxy.get(&path);
             until("the response to be stored", || is_stored(&proxy, &path));
             let mut client = Http2::connect(proxy.addr());

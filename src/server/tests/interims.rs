@@ -83,6 +83,16 @@ fn early_hints(sink: &InterimSink) {
     sink.send(StatusCode::EARLY_HINTS, &fields);
 }
 
+/// Sends twice as many interim responses as a queue takes, and returns their number.
+async fn flood(sink: &InterimSink) -> usize {
+    let sent = 2 * CLIENT_INTERIM_BYTES_MAX / HINTS.len();
+    for _ in 0..sent {
+        early_hints(sink);
+        tokio::task::yield_now().await;
+    }
+    sent
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_client_reads_interim_responses_while_the_handler_works() {
     local(async {
@@ -166,11 +176,7 @@ async fn a_client_that_reads_nothing_holds_a_bounded_queue_and_is_cut() {
     local(async {
         let mut stage = InterimStage::connect(100);
         let sink = stage.wait(WAIT).await;
-        let sent = 2 * CLIENT_INTERIM_BYTES_MAX / HINTS.len();
-        for _ in 0..sent {
-            early_hints(&sink);
-            tokio::task::yield_now().await;
-        }
+        flood(&sink).await;
         // No limit of the client runs while the handler works.
         tokio::time::sleep(10 * BODY).await;
         assert_eq!(stage.count("cachewarp_client_connections_open"), 1);
@@ -190,11 +196,7 @@ async fn a_client_that_reads_late_gets_whole_heads_and_the_response() {
     local(async {
         let mut stage = InterimStage::connect(100);
         let sink = stage.wait(WAIT).await;
-        let sent = 2 * CLIENT_INTERIM_BYTES_MAX / HINTS.len();
-        for _ in 0..sent {
-            early_hints(&sink);
-            tokio::task::yield_now().await;
-        }
+        let sent = flood(&sink).await;
         stage.release();
         tokio::time::sleep(Duration::from_secs(1)).await;
         let text = stage.response().await;
